@@ -1,0 +1,328 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sink is a file that can be slow, short or full.
+type sink struct {
+	mu     sync.Mutex
+	buf    bytes.Buffer
+	writes int
+	take   int           // bytes accepted before failing; -1 is no limit
+	gate   chan struct{} // if set, each write waits for one value
+	inside chan struct{} // if set, told when a write has begun
+}
+
+func newSink() *sink { return &sink{take: -1} }
+
+func (s *sink) Write(p []byte) (int, error) {
+	if s.inside != nil {
+		s.inside <- struct{}{}
+	}
+	if s.gate != nil {
+		<-s.gate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes++
+	if s.take >= 0 && len(p) > s.take {
+		n := s.take
+		s.take = 0
+		s.buf.Write(p[:n])
+		return n, errors.New("no space left on device")
+	}
+	if s.take >= 0 {
+		s.take -= len(p)
+	}
+	return s.buf.Write(p)
+}
+
+func (s *sink) Close() error { return nil }
+
+func (s *sink) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(s.buf.String(), "\n"), "\n")
+}
+
+func record(id string) *Record {
+	return &Record{Time: time.Unix(1, 2000).UTC(), ID: id, Attempt: 1, Decision: "allow", Status: 200}
+}
+
+func TestLinesOfABatchShareOneWrite(t *testing.T) {
+	s := newSink()
+	l := New(s)
+	var done int
+	for i := range 5 {
+		l.Append(record(fmt.Sprint(i)), func(err error) {
+			if err != nil {
+				t.Errorf("done(%v), want nil", err)
+			}
+			done++
+		})
+	}
+	if done != 0 || s.writes != 0 {
+		t.Fatalf("%d lines are done after %d writes before Flush, want none", done, s.writes)
+	}
+	l.Flush()
+	if done != 5 || s.writes != 1 || len(s.lines()) != 5 {
+		t.Errorf("done %d, writes %d, lines %d; want 5, 1, 5", done, s.writes, len(s.lines()))
+	}
+	l.Flush()
+	if s.writes != 1 {
+		t.Errorf("an empty Flush wrote")
+	}
+}
+
+func TestDoneComesAfterTheLineIsInTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []byte
+	l.Append(record("a"), func(error) { seen, _ = os.ReadFile(path) })
+	l.Flush()
+	if !bytes.Contains(seen, []byte(`"id":"a"`)) {
+		t.Errorf("the file holds %q when done is called, want the line", seen)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFlushDuringAWriteDoesNotWait(t *testing.T) {
+	s := newSink()
+	s.gate, s.inside = make(chan struct{}), make(chan struct{})
+	l := New(s)
+	var wg sync.WaitGroup
+	wg.Add(3)
+	l.Append(record("first"), func(error) { wg.Done() })
+	go l.Flush()
+	<-s.inside
+	for _, id := range []string{"second", "third"} {
+		l.Append(record(id), func(error) { wg.Done() })
+		l.Flush() // would hang here if it waited for the disk
+	}
+	s.gate <- struct{}{}
+	<-s.inside
+	s.gate <- struct{}{}
+	wg.Wait()
+	if s.writes != 2 || len(s.lines()) != 3 {
+		t.Errorf("writes %d, lines %d; want 2 (the waiting lines share one) and 3", s.writes, len(s.lines()))
+	}
+}
+
+func TestAFailedWriteIsToldToEveryLineOfItsBatch(t *testing.T) {
+	s := newSink()
+	s.take = 30
+	l := New(s)
+	var errs []error
+	for range 2 {
+		l.Append(record("lost"), func(err error) { errs = append(errs, err) })
+	}
+	l.Flush()
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil {
+		t.Fatalf("done was told %v, want two errors", errs)
+	}
+	s.mu.Lock()
+	s.take = -1
+	s.mu.Unlock()
+	errs = nil
+	l.Append(record("kept"), func(err error) { errs = append(errs, err) })
+	l.Flush()
+	if len(errs) != 1 || errs[0] != nil {
+		t.Fatalf("done after recovery was told %v, want one nil", errs)
+	}
+	last := s.lines()[len(s.lines())-1]
+	var got map[string]any
+	if err := json.Unmarshal([]byte(last), &got); err != nil || got["id"] != "kept" {
+		t.Errorf("the line after a torn one is %q (%v), want a whole line", last, err)
+	}
+}
+
+func TestAStuckSinkRefusesFurtherLinesInsteadOfKeepingThem(t *testing.T) {
+	s := newSink()
+	s.gate, s.inside = make(chan struct{}), make(chan struct{}, 1)
+	l := New(s)
+	ignore := func(error) {}
+	l.Append(record("stuck"), ignore)
+	go l.Flush()
+	<-s.inside
+	big := record("big")
+	big.URI = strings.Repeat("x", 64<<10)
+	var refused error
+	for i := 0; refused == nil && i < 2*MaxPending/(64<<10); i++ {
+		l.Append(big, func(err error) { refused = err })
+	}
+	if !errors.Is(refused, ErrFull) {
+		t.Errorf("got %v, want ErrFull", refused)
+	}
+	close(s.gate)
+	go func() { <-s.inside }()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.Append(record("late"), func(err error) { refused = err })
+	if !errors.Is(refused, ErrClosed) {
+		t.Errorf("after Close: got %v, want ErrClosed", refused)
+	}
+}
+
+func TestConcurrentWritersLoseNothing(t *testing.T) {
+	s := newSink()
+	l := New(s)
+	const writers, each = 16, 200
+	var answered, wg sync.WaitGroup
+	answered.Add(writers * each)
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				l.Append(record(fmt.Sprintf("%d-%d", w, i)), func(err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					answered.Done()
+				})
+				l.Flush()
+			}
+		})
+	}
+	wg.Wait()
+	answered.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, text := range s.lines() {
+		var got struct{ ID string }
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatalf("line %q: %v", text, err)
+		}
+		ids[got.ID] = true
+	}
+	if len(ids) != writers*each {
+		t.Errorf("%d different ids, want %d", len(ids), writers*each)
+	}
+}
+
+func TestReopenFollowsARotation(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.jsonl")
+	l, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(id string) {
+		l.Append(record(id), func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		l.Flush()
+	}
+	put("before")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	put("between")
+	if err := l.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	put("after")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{path + ".1": 2, path: 1} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Count(data, []byte("\n")); got != want {
+			t.Errorf("%s holds %d lines, want %d", filepath.Base(name), got, want)
+		}
+	}
+}
+
+func TestALineCannotBeBrokenFromOutside(t *testing.T) {
+	var b bytes.Buffer
+	r := record("a\nb")
+	r.Subject = "eve\"},\n{\"decision\":\"allow\u2028\x00\xff"
+	if err := r.appendTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Count(b.Bytes(), []byte("\n")); got != 1 {
+		t.Errorf("%d newlines, want 1: %q", got, b.String())
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := "eve\"},\n{\"decision\":\"allow\u2028\x00\ufffd"; got["subject"] != want {
+		t.Errorf("subject %q, want %q", got["subject"], want)
+	}
+}
+
+func TestTheLineHasTheseFields(t *testing.T) {
+	r := &Record{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), ID: "id", Attempt: 2, Decision: "allow", Status: 200, Reason: "R", Detail: "d",
+		Issuer: "corp", Subject: "alice", TokenID: "j", Source: "192.0.2.1", HTTPMethod: "POST", URI: "/v1/x", Project: "p", Location: "l",
+		Publisher: "google", Model: "m", Endpoint: "e", Method: "generateContent", Stream: true, Role: "role", Rule: "rule", Account: "a@b",
+		Policy: "digest", TokenFingerprint: "0011", TokenExpiry: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC), UserAgent: "ua", TraceParent: "tp",
+		VerifyMicros: 1, PolicyMicros: 2, MintMicros: 3,
+	}
+	var b bytes.Buffer
+	if err := r.appendTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"v":1,"time":"2026-01-02T03:04:05.000006Z","id":"id","attempt":2,"decision":"allow","status":200,"reason":"R","detail":"d",` +
+		`"issuer":"corp","subject":"alice","jti":"j","src":"192.0.2.1","http_method":"POST","uri":"/v1/x","project":"p","location":"l",` +
+		`"publisher":"google","model":"m","endpoint":"e","method":"generateContent","stream":true,"role":"role","rule":"rule","account":"a@b",` +
+		`"policy":"digest","token_fingerprint":"0011","token_expiry":"2026-01-02T04:00:00.000000Z","user_agent":"ua","traceparent":"tp",` +
+		`"t_verify":1,"t_policy":2,"t_mint":3}` + "\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+func TestOpenSaysWhichFile(t *testing.T) {
+	_, err := Open(filepath.Join(t.TempDir(), "missing", "audit.jsonl"))
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "missing/audit.jsonl") {
+		t.Errorf("got %v, want a not-exist error that names the file", err)
+	}
+}
+
+type discard struct{ io.Writer }
+
+func (discard) Close() error { return nil }
+
+func BenchmarkAppendFlush(b *testing.B) {
+	for _, batch := range []int{1, 16} {
+		b.Run(fmt.Sprintf("%d lines a write", batch), func(b *testing.B) {
+			l := New(discard{io.Discard})
+			r := record("0A0B0C0D:1234_7F000001:1F90_00000001_0001:0001")
+			r.URI, r.Account = "/v1/projects/p/locations/l/publishers/google/models/m:generateContent", "vx-search@p.iam.gserviceaccount.com"
+			ignore := func(error) {}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				l.Append(r, ignore)
+				if i%batch == batch-1 {
+					l.Flush()
+				}
+			}
+		})
+	}
+}
