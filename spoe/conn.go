@@ -1,0 +1,387 @@
+package spoe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/negasus/haproxy-spoe-go/frame"
+)
+
+const (
+	helloTimeout  = 5 * time.Second        // from accept to a complete HELLO
+	frameTimeout  = 5 * time.Second        // from the first byte of a frame to its last
+	lingerTimeout = 500 * time.Millisecond // from our last byte to the peer's close
+	maxHello      = 4 << 10                // bytes of a HELLO; HAProxy's has about 150
+)
+
+// Ends of a connection that are no fault.
+var (
+	errDrained     = errors.New("drained")
+	errDisconnect  = errors.New("haproxy disconnects")
+	errHealthcheck = errors.New("health check done")
+)
+
+// conn is one connection of HAProxy.
+type conn struct {
+	srv *Server
+	nc  net.Conn
+	in  *intake
+	out *outbox
+	log *slog.Logger
+
+	agreed   agreement
+	inFlight atomic.Int64
+
+	// For the reading goroutine alone.
+	latest       *call // on a connection without pipelining
+	lastDeadline time.Time
+	partialSince time.Time // when the frame began that is incomplete
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	return &conn{
+		srv: s,
+		nc:  nc,
+		in:  newIntake(nc, min(maxHello, s.cfg.MaxFrameSize)),
+		out: newOutbox(nc, s.cfg.Timeout, s.cfg.Hooks.error),
+		log: s.cfg.Log,
+	}
+}
+
+// serve reads the connection until its end and closes it.
+func (c *conn) serve() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.cfg.Hooks.error(ReasonServerPanic)
+			c.logPanic("connection panicked", ReasonServerPanic, p)
+		}
+		cancel()
+		_ = c.nc.Close()
+		c.out.close()
+	}()
+	err := c.handshake()
+	if err == nil {
+		err = c.converse(ctx)
+	}
+	c.out.seal()
+	cancel() // whoever works for this connection works in vain
+	c.end(err)
+}
+
+// handshake reads the HELLO and answers it. Afterwards agreed is set.
+func (c *conn) handshake() error {
+	raw, err := c.firstFrame(time.Now().Add(helloTimeout))
+	if err != nil {
+		return err
+	}
+	h, err := decodeHello(raw)
+	if err != nil {
+		return &violation{ReasonHelloRefused, statusInvalid, err}
+	}
+	c.agreed, err = negotiate(h, c.srv.cfg.MaxFrameSize, c.srv.cfg.Pipelining)
+	if err != nil {
+		return err
+	}
+	answer, err := encodeHello(c.agreed.maxFrameSize, c.agreed.capabilities())
+	if err != nil {
+		return err
+	}
+	c.srv.cfg.Hooks.frame(frameName(frame.TypeAgentHello))
+	c.out.put(answer)
+	c.out.flush()
+	if c.agreed.healthcheck {
+		return errHealthcheck
+	}
+	c.in.allow(c.agreed.maxFrameSize)
+	c.log = c.log.With("engine_id", c.agreed.engineID)
+	return nil
+}
+
+// firstFrame reads a frame, which has to be a HELLO to be returned.
+func (c *conn) firstFrame(deadline time.Time) ([]byte, error) {
+	for {
+		raw, err := c.in.next()
+		if err != nil {
+			return nil, &violation{ReasonNotSPOP, statusNormal, err}
+		}
+		if raw == nil {
+			if err := c.fillFirst(deadline); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		h, _, err := splitFrame(raw)
+		if err != nil {
+			return nil, &violation{ReasonNotSPOP, statusNormal, err}
+		}
+		c.srv.cfg.Hooks.frame(frameName(h.kind))
+		switch {
+		case h.kind == frame.TypeHaproxyHello && h.flags&flagFin == 0:
+			return nil, &violation{ReasonFragmented, statusFragmentation, nil}
+		case h.kind == frame.TypeHaproxyHello:
+			return raw, nil
+		case h.kind == frame.TypeHaproxyDisconnect:
+			return nil, errDisconnect
+		case h.kind == frame.TypeNotify:
+			return nil, invalid("NOTIFY before HELLO")
+		}
+		return nil, &violation{ReasonNotSPOP, statusNormal, fmt.Errorf("frame of type %d", h.kind)}
+	}
+}
+
+// fillFirst reads on before the handshake. A drain does not wait for a HELLO.
+func (c *conn) fillFirst(deadline time.Time) error {
+	err := c.in.fill(deadline)
+	if errors.Is(err, errWoken) {
+		return errDrained
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &violation{ReasonHelloTimeout, statusNormal, err}
+	}
+	return err
+}
+
+// converse reads NOTIFYs and hands them on until the connection ends.
+func (c *conn) converse(ctx context.Context) error {
+	for {
+		c.out.hold()
+		notifies, err := c.takeAll(ctx)
+		if notifies > 0 && c.srv.cfg.EndBatch != nil {
+			c.srv.cfg.EndBatch()
+		}
+		c.out.release()
+		if err != nil {
+			return err
+		}
+		if c.srv.draining.Load() && c.idle() {
+			return errDrained
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// takeAll handles every complete frame that has come, and returns how many were
+// NOTIFYs.
+func (c *conn) takeAll(ctx context.Context) (notifies int, err error) {
+	for {
+		raw, err := c.in.next()
+		if err != nil || raw == nil {
+			return notifies, err
+		}
+		c.partialSince = time.Time{}
+		h, _, err := splitFrame(raw)
+		if err != nil {
+			return notifies, invalid("%w", err)
+		}
+		c.srv.cfg.Hooks.frame(frameName(h.kind))
+		if h.kind == frame.TypeNotify {
+			notifies++
+		}
+		if err := c.take(ctx, h, raw); err != nil {
+			return notifies, err
+		}
+	}
+}
+
+// take handles one frame.
+func (c *conn) take(ctx context.Context, h header, raw []byte) error {
+	switch h.kind {
+	case frame.TypeUnset:
+		return &violation{ReasonFragmented, statusFragmentation, nil}
+	case frame.TypeNotify:
+		if h.flags&flagFin == 0 {
+			return &violation{ReasonFragmented, statusFragmentation, nil}
+		}
+		n, err := decodeNotify(raw, c.agreed.engineID)
+		if err != nil {
+			return invalid("NOTIFY: %w", err)
+		}
+		c.notify(ctx, n)
+		c.out.relieve()
+		return nil
+	case frame.TypeHaproxyDisconnect:
+		s, text, err := decodeDisconnect(raw)
+		if err != nil {
+			return invalid("HAPROXY-DISCONNECT: %w", err)
+		}
+		c.log.Debug("haproxy disconnects", "status", uint32(s), "message", clip(text))
+		return errDisconnect
+	case frame.TypeHaproxyHello:
+		return invalid("second HELLO")
+	}
+	return nil // SPOE.txt section 3.2.2: unknown frames may be silently skipped
+}
+
+// notify hands a NOTIFY to the handler or, beyond a limit, answers it at once.
+func (c *conn) notify(ctx context.Context, n *Notify) {
+	if c.latest != nil {
+		c.latest.supersede()
+	}
+	deadline := c.in.at.Add(c.srv.cfg.Timeout)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	call := &call{conn: c, notify: n, cancel: cancel, arrived: c.in.at, deadline: deadline}
+	if !c.agreed.pipelining {
+		c.latest = call
+	}
+	if r := c.acquire(); r != "" {
+		c.srv.cfg.Hooks.error(r)
+		c.refuse(call)
+		return
+	}
+	call.counted = true
+	c.lastDeadline = deadline
+	c.handle(ctx, call)
+}
+
+// handle calls the handler.
+func (c *conn) handle(ctx context.Context, call *call) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.cfg.Hooks.error(ReasonHandlerPanic)
+			c.logPanic("handler panicked", ReasonHandlerPanic, p)
+			c.refuse(call)
+		}
+	}()
+	c.srv.cfg.Handler.ServeSPOE(ctx, call.notify, call.reply)
+}
+
+// refuse answers a call with Overload, unless it is answered.
+func (c *conn) refuse(call *call) {
+	if call.answered.CompareAndSwap(false, true) {
+		c.answerOverload(call)
+		c.done(call)
+	}
+}
+
+// acquire takes a place in the limits, or returns the one that is full.
+func (c *conn) acquire() Reason {
+	if c.inFlight.Load() >= int64(c.srv.cfg.MaxInFlightPerConn) {
+		return ReasonConnInFlightLimit
+	}
+	if c.srv.inFlight.Add(1) > int64(c.srv.cfg.MaxInFlight) {
+		c.srv.inFlight.Add(-1)
+		return ReasonInFlightLimit
+	}
+	c.inFlight.Add(1)
+	c.srv.cfg.Hooks.inFlight(1)
+	return ""
+}
+
+func (c *conn) release() {
+	c.inFlight.Add(-1)
+	c.srv.inFlight.Add(-1)
+	c.srv.cfg.Hooks.inFlight(-1)
+}
+
+// fill reads on. An idle connection may stay so for good, because HAProxy pools
+// it; one with a frame begun may not.
+func (c *conn) fill() error {
+	var deadline time.Time
+	if c.in.partial() {
+		if c.partialSince.IsZero() {
+			c.partialSince = c.in.at
+		}
+		deadline = c.partialSince.Add(frameTimeout)
+	}
+	draining := c.srv.draining.Load()
+	if draining && (deadline.IsZero() || c.lastDeadline.Before(deadline)) {
+		deadline = c.lastDeadline
+	}
+	err := c.in.fill(deadline)
+	switch {
+	case errors.Is(err, errWoken), draining && errors.Is(err, os.ErrDeadlineExceeded):
+		return nil // converse looks whether the drain is over
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &violation{ReasonFrameTimeout, statusTimeout, nil}
+	}
+	return err
+}
+
+// idle reports whether nothing that is under way can still be answered.
+func (c *conn) idle() bool {
+	return c.inFlight.Load() == 0 || !time.Now().Before(c.lastDeadline)
+}
+
+// maxAck returns the longest ACK, without its length prefix.
+func (c *conn) maxAck() int {
+	return min(int(c.agreed.maxFrameSize)-1, maxWrite-lenPrefix)
+}
+
+// end takes leave as the cause of the end wants it.
+func (c *conn) end(cause error) {
+	var v *violation
+	switch {
+	case errors.As(cause, &v):
+		c.srv.cfg.Hooks.error(v.reason)
+		if v.reason == ReasonNotSPOP || v.reason == ReasonHelloTimeout {
+			c.log.Debug("connection refused", "reason", v.reason, "cause", v.Error())
+			return
+		}
+		c.log.Warn("connection ended by a fault of the peer", "reason", v.reason, "cause", v.Error())
+		c.disconnect(v.status)
+	case errors.Is(cause, errDisconnect):
+		c.disconnect(statusNormal)
+	case errors.Is(cause, errDrained), errors.Is(cause, errHealthcheck):
+		c.out.finish(nil)
+		c.linger()
+	case isNormalEnd(cause):
+	default:
+		c.log.Debug("connection lost", "cause", cause.Error())
+	}
+}
+
+// disconnect sends an AGENT-DISCONNECT and waits for the peer to close.
+func (c *conn) disconnect(s status) {
+	b, err := encodeDisconnect(s)
+	if err != nil {
+		c.log.Error("cannot say goodbye", "cause", err.Error())
+		return
+	}
+	c.srv.cfg.Hooks.frame(frameName(frame.TypeAgentDisconnect))
+	c.out.finish(b)
+	c.linger()
+}
+
+// linger closes our half and reads until the peer has closed its own. A close
+// with bytes unread resets the connection, which can cost the peer the answers
+// that it has not read.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if err := c.in.stop(time.Now().Add(lingerTimeout)); err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.nc)
+}
+
+// logPanic logs a panic without its text, which might quote a secret, unless it
+// is the runtime's own.
+func (c *conn) logPanic(message string, r Reason, p any) {
+	text := fmt.Sprintf("%T", p)
+	if e, ok := p.(runtime.Error); ok {
+		text = e.Error()
+	}
+	c.log.Error(message, "reason", r, "panic", text, "stack", string(debug.Stack()))
+}
+
+// isNormalEnd reports whether HAProxy ends connections this way: from 3.1 on it
+// closes or resets them without a word.
+func isNormalEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

@@ -1,0 +1,56 @@
+// Package spoe is the agent's side of SPOP, the protocol in which HAProxy asks
+// other programs about its streams (doc/SPOE.txt of HAProxy, section 3). It
+// serves HAProxy 2.6 to 3.5.
+//
+// # The protocol on a page
+//
+// HAProxy connects and says what it can do in a HAPROXY-HELLO; the agent
+// answers with an AGENT-HELLO. A health check ends there. Then HAProxy sends
+// NOTIFY frames, each with messages, which have a name and named, typed
+// arguments. The agent answers each with an ACK, whose actions set and unset
+// variables of HAProxy. Either side may end the connection with a DISCONNECT
+// that has a status, or just close it.
+//
+//	HAProxy                                          agent
+//	  HAPROXY-HELLO  2.0, 16380, "pipelining,async" ──▶
+//	  ◀── AGENT-HELLO  2.0, 16380, "pipelining"
+//	  NOTIFY  stream 7, frame 1: authorize(src=…, …) ──▶
+//	  ◀── ACK  stream 7, frame 1: set txn.decision "allow"
+//	  HAPROXY-DISCONNECT  2 "a timeout occurred" ──▶
+//	  ◀── AGENT-DISCONNECT  0 "normal", and close
+//
+// A frame is a length of 4 bytes and as many bytes: type (1), flags (4), stream
+// id and frame id (1 to 10 each), payload. Both sides agree on a greatest length
+// in the HELLOs. With pipelining HAProxy has many NOTIFYs in flight on a
+// connection and takes their ACKs in any order; without, one: if it sends
+// another, it has given up the last. It keeps idle connections for later.
+//
+// # What HAProxy does with answers
+//
+// HAProxy waits for an ACK for `timeout processing`. When none comes, and when
+// it cannot read what came, it goes on without: what must not fail open needs a
+// variable that only a good answer sets. It applies actions in order up to the
+// first that it cannot read, and takes an ACK that sets nothing for a success.
+//
+// It looks closely at little, and some versions lose a connection, a stream or
+// themselves over what they do not expect. So a [Server] writes only whole
+// frames, less than 16,000 bytes at once, an ACK never without an action and
+// never after its time, and it announces pipelining only to those who can bear
+// it (see [Pipelining]).
+//
+// # Limits
+//
+// A frame longer than negotiated, a frame that stays incomplete for 5 seconds,
+// a HELLO that does, and everything that SPOE.txt does not describe end their
+// connection, with the status that SPOE.txt has for it. Connections and NOTIFYs
+// in flight are bounded by [Config], messages by 64 for each NOTIFY, and
+// answers that HAProxy does not read by 4 MiB for each connection. An idle
+// connection costs a goroutine and some 20 kB, and up to its longest frame more
+// once that has come.
+//
+// # The codec
+//
+// The frames are read and written by github.com/negasus/haproxy-spoe-go. It
+// trusts its input, which is checked before it is called, and it cannot write
+// some actions, which are written here.
+package spoe

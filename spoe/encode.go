@@ -1,0 +1,144 @@
+package spoe
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/negasus/haproxy-spoe-go/action"
+	"github.com/negasus/haproxy-spoe-go/frame"
+	"github.com/negasus/haproxy-spoe-go/typeddata"
+	"github.com/negasus/haproxy-spoe-go/varint"
+)
+
+// maxWrite is how many bytes may be written at once, and so the longest ACK
+// with its length prefix. HAProxy 3.1 and later stop reading a connection for
+// good when tune.bufsize bytes, 16384 by default, wait on it unread.
+const maxWrite = 15_999
+
+// maxCodecInt is below what the codec can encode: it has room for 8 bytes of a
+// varint and panics on negative and greater numbers, which take 9 or 10.
+const maxCodecInt = 1 << 53
+
+// unencodable is an answer that cannot be sent.
+type unencodable struct {
+	reason Reason
+	cause  string
+}
+
+func (e *unencodable) Error() string { return e.cause }
+
+// appendAck appends an ACK frame (SPOE.txt section 3.2.7) whose length, without
+// its prefix, is at most limit. On error it returns dst as it was.
+func appendAck(dst []byte, streamID, frameID uint64, actions []Action, limit int) ([]byte, error) {
+	if len(actions) == 0 {
+		// HAProxy 3.1.0 takes an empty ACK for none, and all others for a success.
+		return dst, &unencodable{ReasonAnswerEmpty, "no actions"}
+	}
+	start := len(dst)
+	b := append(dst, 0, 0, 0, 0, byte(frame.TypeAgentAck), 0, 0, 0, flagFin)
+	b = appendVarint(b, streamID)
+	b = appendVarint(b, frameID)
+	for _, a := range actions {
+		var err error
+		if b, err = appendAction(b, a); err != nil {
+			return dst, err
+		}
+		if n := len(b) - start - lenPrefix; n > limit {
+			return dst, &unencodable{ReasonAnswerTooBig, fmt.Sprintf("%d actions, more than %d bytes", len(actions), limit)}
+		}
+	}
+	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-lenPrefix))
+	return b, nil
+}
+
+// appendAction appends one action (SPOE.txt section 3.4).
+func appendAction(dst []byte, a Action) ([]byte, error) {
+	if a.op != action.TypeSetVar && a.op != action.TypeUnsetVar {
+		return nil, &unencodable{ReasonAnswerInvalid, "an action that neither sets nor unsets"}
+	}
+	if a.scope > ScopeResponse {
+		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q in %v", a.name, a.scope)}
+	}
+	if a.name == "" {
+		return nil, &unencodable{ReasonAnswerInvalid, "a variable without a name"}
+	}
+	if len(a.name)+a.value.size() > maxWrite {
+		// Refused here, before it is copied.
+		return nil, &unencodable{ReasonAnswerTooBig, fmt.Sprintf("variable %q is longer than %d bytes", clip(a.name), maxWrite)}
+	}
+	if a.op == action.TypeUnsetVar {
+		// The codec would write a null value behind the name, which HAProxy
+		// takes for the next action, and stops.
+		return appendString(append(dst, byte(a.op), 2, byte(a.scope)), a.name), nil
+	}
+	if i, ok := a.value.Int(); ok && (i < 0 || i >= maxCodecInt) {
+		dst = appendString(append(dst, byte(a.op), 3, byte(a.scope)), a.name)
+		return appendVarint(append(dst, typeddata.TypeInt64), uint64(i)), nil
+	}
+	set := action.NewSetVar(action.Scope(a.scope), a.name, codecValue(a.value))
+	dst, err := set.Marshal(dst)
+	if err != nil {
+		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q: %v", a.name, err)}
+	}
+	return dst, nil
+}
+
+// codecValue returns v as the codec's encoder wants it.
+func codecValue(v Value) any {
+	switch v.kind {
+	case KindBool:
+		return v.num == 1
+	case KindInt:
+		return v.num
+	case KindString:
+		s, _ := v.Text()
+		return s
+	}
+	return v // of a type that the codec refuses
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(appendVarint(dst, uint64(len(s))), s...)
+}
+
+func appendVarint(dst []byte, u uint64) []byte {
+	var b [10]byte
+	return append(dst, b[:varint.PutUvarint(b[:], u)]...)
+}
+
+// clip returns s, cut to a length that suits a log line.
+func clip(s string) string { return s[:min(len(s), 64)] }
+
+// encodeHello returns an AGENT-HELLO frame (SPOE.txt section 3.2.5).
+func encodeHello(maxFrameSize uint32, capabilities string) ([]byte, error) {
+	return encodeList(frame.TypeAgentHello, func(f *frame.Frame) {
+		f.KV.Add("version", "2.0")
+		f.KV.Add("max-frame-size", maxFrameSize)
+		f.KV.Add("capabilities", capabilities)
+	})
+}
+
+// encodeDisconnect returns an AGENT-DISCONNECT frame (SPOE.txt section 3.2.9).
+func encodeDisconnect(s status) ([]byte, error) {
+	return encodeList(frame.TypeAgentDisconnect, func(f *frame.Frame) {
+		f.KV.Add("status-code", uint32(s))
+		f.KV.Add("message", s.String())
+	})
+}
+
+// encodeList returns a frame whose payload is a KV-LIST. The codec writes the
+// length and the rest separately, and HAProxy 3.2 resets a connection whose
+// HELLO comes in pieces: hence the buffer between the two.
+func encodeList(t frame.Type, fill func(*frame.Frame)) ([]byte, error) {
+	f := frame.AcquireFrame()
+	defer frame.ReleaseFrame(f)
+	f.Type = t
+	fill(f)
+	var b bytes.Buffer
+	if _, err := f.Encode(&b); err != nil {
+		return nil, errors.New("cannot encode " + frameName(t) + ": " + err.Error())
+	}
+	return b.Bytes(), nil
+}

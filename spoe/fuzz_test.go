@@ -1,0 +1,315 @@
+package spoe
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// encodeValue is the inverse of decoding, up to the width of integers.
+func encodeValue(v Value) []byte {
+	switch v.Kind() {
+	case KindBool:
+		if b, _ := v.Bool(); b {
+			return []byte{0x11}
+		}
+		return []byte{0x01}
+	case KindInt:
+		i, ok := v.Int()
+		if !ok {
+			return wireInt(5, math.MaxUint64)
+		}
+		return wireInt(4, uint64(i))
+	case KindIPv4:
+		return append([]byte{6}, v.bytes()...)
+	case KindIPv6:
+		return append([]byte{7}, v.bytes()...)
+	case KindString:
+		return wireText(string(v.bytes()))
+	case KindBinary:
+		return wireBinary(string(v.bytes()))
+	}
+	return []byte{0}
+}
+
+func encodeNotify(n *Notify) []byte {
+	var messages [][]byte
+	for _, m := range n.Messages() {
+		var items [][]byte
+		for _, a := range m.Args {
+			items = append(items, wireItem(a.Name, encodeValue(a.Value)))
+		}
+		messages = append(messages, wireMessage(m.Name, items...))
+	}
+	return wireNotify(n.StreamID(), n.FrameID(), messages...)
+}
+
+// plain reports whether a payload has only types and flags that have one
+// encoding, so that it must come back as it was.
+func plain(payload []byte) bool {
+	for len(payload) > 0 {
+		rest, _ := skipString(payload)
+		args := int(rest[0])
+		rest = rest[1:]
+		for range args {
+			value, _ := skipString(rest)
+			if t := value[0]; t > 9 && t != 0x11 || t == 2 || t == 3 || t == 5 {
+				return false
+			}
+			rest, _ = skipValue(value)
+		}
+		payload = rest
+	}
+	return true
+}
+
+func FuzzNotify(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(wireMessage("m", wireItem("a", wireText("x")), wireItem("n", []byte{0}), wireItem("b", []byte{0x11})))
+	f.Add(wireMessage("m", wireItem("i", wireInt(2, math.MaxUint64)), wireItem("u", wireInt(5, math.MaxUint64)), wireItem("v4", []byte{6, 1, 2, 3, 4})))
+	_, payload, _ := splitFrame(typical(1, 1))
+	f.Add(payload)
+	f.Add([]byte("\x01m\x01\x01a\x04\xf0\x80"))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if len(payload) > DefaultMaxFrameSize {
+			return
+		}
+		raw := wireNotify(3, 4, payload)
+		n, err := decodeNotify(raw, "E")
+		if err != nil {
+			if n != nil {
+				t.Errorf("got %v beside error %v", n, err)
+			}
+			if checkMessages(payload) == nil {
+				t.Errorf("the fence passed what the codec refuses: %v", err)
+			}
+			return
+		}
+		again := encodeNotify(n)
+		if plain(payload) && !bytes.Equal(raw, again) {
+			t.Errorf("got %x, want %x", again, raw)
+		}
+		m, err := decodeNotify(again, "E")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(n, m, cmp.AllowUnexported(Notify{})); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func FuzzHello(f *testing.F) {
+	_, payload, _ := splitFrame(haproxyHello(16380, "pipelining,async"))
+	f.Add(payload)
+	f.Add(wireItem("healthcheck", wireText("true")))
+	f.Add(wireItem("max-frame-size", wireInt(3, 255)))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if len(payload) > maxHello {
+			return
+		}
+		h, err := decodeHello(wireHello(payload))
+		if err != nil {
+			if diff := cmp.Diff(hello{}, h, cmp.AllowUnexported(hello{})); diff != "" {
+				t.Error(diff)
+			}
+			return
+		}
+		a, err := negotiate(h, DefaultMaxFrameSize, PipeliningAuto)
+		var v *violation
+		if err != nil {
+			if a != (agreement{}) || !errors.As(err, &v) || v.status == statusNormal {
+				t.Errorf("got %v and error %v", a, err)
+			}
+			return
+		}
+		if a.maxFrameSize < minFrameSize || a.maxFrameSize > min(*h.maxFrameSize, DefaultMaxFrameSize) || len(a.engineID) > maxEngineID {
+			t.Errorf("got %+v", a)
+		}
+	})
+}
+
+// FuzzFrame feeds an intake: it must find the frames that are there, whatever
+// the reads bring, and never hold more than the longest of them.
+func FuzzFrame(f *testing.F) {
+	f.Add(append(wireNotify(1, 1), wireDisconnect(0)...), uint8(3))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint8(1))
+	f.Add(typical(1, 1), uint8(200))
+	f.Fuzz(func(t *testing.T, stream []byte, chunk uint8) {
+		const limit = 2048
+		ours, theirs := net.Pipe()
+		defer func() { _ = ours.Close() }()
+		go func() {
+			for b := stream; len(b) > 0; {
+				n, err := theirs.Write(b[:min(len(b), int(chunk)+1)])
+				if err != nil {
+					return
+				}
+				b = b[n:]
+			}
+			_ = theirs.Close()
+		}()
+		in := newIntake(ours, limit)
+		var taken []byte
+		for {
+			raw, err := in.next()
+			if err != nil {
+				n := binary.BigEndian.Uint32(stream[len(taken):])
+				if n >= minFrame && n <= limit {
+					t.Errorf("got error %v of a length of %d", err, n)
+				}
+				break
+			}
+			if raw == nil {
+				if err := in.fill(time.Time{}); err != nil {
+					if err != io.EOF {
+						t.Errorf("got error %v, want EOF", err)
+					}
+					break
+				}
+				continue
+			}
+			taken = append(taken, raw...)
+			if h, payload, err := splitFrame(raw); err != nil && (h != (header{}) || payload != nil) {
+				t.Errorf("got %v, %x beside error %v", h, payload, err)
+			}
+		}
+		if !bytes.HasPrefix(stream, taken) {
+			t.Errorf("got %x, want the beginning of %x", taken, stream)
+		}
+		if len(in.buf) > limit+lenPrefix {
+			t.Errorf("got a buffer of %d bytes", len(in.buf))
+		}
+	})
+}
+
+// conversation turns fuzz input into frames: most of them good, so that the
+// fuzzer gets beyond the handshake.
+func conversation(script []byte) (sent []byte, notified map[[2]uint64]int) {
+	notified = map[[2]uint64]int{}
+	for i, op := range script {
+		id, arg := uint64(i), uint64(op>>4)
+		switch op & 15 {
+		case 0:
+			sent = append(sent, haproxyHello(16380, []string{"", "pipelining", "pipelining,async"}[arg%3])...)
+		case 1, 2, 3, 4, 5:
+			sent = append(sent, wireNotify(id, arg, wireMessage("m", wireItem("op", wireInt(4, uint64(op&15)))))...)
+			notified[[2]uint64{id, arg}]++
+		case 6:
+			sent = append(sent, typical(id, arg)...)
+			notified[[2]uint64{id, arg}]++
+		case 7:
+			sent = append(sent, wireNotify(id, arg)...)
+			notified[[2]uint64{id, arg}]++
+		case 8:
+			sent = append(sent, wireFrame(byte(arg)*17, 1, id, 1)...)
+		case 9:
+			sent = append(sent, wireDisconnect(status(arg))...)
+		case 10:
+			sent = append(sent, wireFrame(byte(arg), 0, id, 1)...)
+		case 11:
+			sent = append(sent, byte(arg))
+		case 12:
+			sent = append(sent, 0, 0, byte(arg)<<3, byte(arg), 3)
+		case 13:
+			sent = append(sent, wireNotify(id, arg, script[i:])...)
+			notified[[2]uint64{id, arg}]++
+		case 14:
+			sent = append(sent, wireHello(script[i:])...)
+		case 15:
+			sent = append(sent, script[i:]...)
+		}
+	}
+	return sent, notified
+}
+
+// unsteady is a handler that does what the first argument says.
+func unsteady(_ context.Context, n *Notify, reply Reply) {
+	var op int64
+	if len(n.Messages()) > 0 {
+		v, _ := n.Messages()[0].Arg("op")
+		op, _ = v.Int()
+	}
+	switch op {
+	case 2:
+		go func() { _ = reply(allow) }()
+	case 3:
+		panic("unsteady")
+	case 4:
+		_ = reply(nil)
+	case 5:
+		_ = reply(allow)
+		_ = reply(allow)
+	default:
+		_ = reply(allow)
+	}
+}
+
+// FuzzConversation lets a whole server answer: whatever it is sent, it writes
+// whole frames, HELLO first, each NOTIFY answered once at most, and it ends.
+func FuzzConversation(f *testing.F) {
+	f.Add([]byte{0x20, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x09})
+	f.Add([]byte{0x10, 0x01, 0x11, 0x21, 0x0a})
+	f.Add([]byte{0x00, 0x06, 0x0b})
+	f.Add([]byte("\x0fGET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte{0x20, 0x2d, 0x01, 0x61, 0x00})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 200 {
+			return
+		}
+		var panicked atomic.Int32
+		srv, err := New(Config{
+			Handler: HandlerFunc(unsteady), Overload: overloaded, Log: slog.New(slog.DiscardHandler), Timeout: time.Minute,
+			Hooks: Hooks{Error: func(k string) {
+				if Reason(k) == ReasonServerPanic || Reason(k) == ReasonUnanswerable {
+					panicked.Add(1)
+				}
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent, notified := conversation(script)
+		ours, theirs := net.Pipe()
+		srv.admit(theirs)
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			_, _ = ours.Write(sent)
+			_ = srv.Shutdown(t.Context())
+		})
+		for first := true; ; first = false {
+			got, err := parseAgent(ours)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("after %x: %v", sent, err)
+			}
+			id := [2]uint64{got.streamID, got.frameID}
+			switch {
+			case got.kind == 103 && notified[id] > 0 && len(got.actions) > 0 && !first:
+				notified[id]--
+			case got.kind == 101 && first, got.kind == 102:
+			case got.kind == 103 && len(notified) > 0 && !first: // of a NOTIFY that the script spelt out
+			default:
+				t.Errorf("got frame %d of %v in answer to %x", got.kind, id, sent)
+			}
+		}
+		_ = ours.Close()
+		writing.Wait()
+		if panicked.Load() > 0 {
+			t.Errorf("the server panicked over %x", sent)
+		}
+	})
+}

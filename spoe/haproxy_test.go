@@ -1,0 +1,364 @@
+package spoe
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+// haproxyBinary returns the HAProxy to test with. There must be one: what this
+// package promises can be seen nowhere else.
+func haproxyBinary(t testing.TB) string {
+	t.Helper()
+	path := cmp.Or(os.Getenv("HAPROXY"), "haproxy")
+	for _, try := range []string{path, filepath.Join("/usr/sbin", path)} {
+		if found, err := exec.LookPath(try); err == nil {
+			return found
+		}
+	}
+	t.Fatalf("%q is not there: install HAProxy 2.6 or later, or name one in $HAPROXY", path)
+	return ""
+}
+
+const haproxyConfig = `
+global
+	stats socket DIR/stats mode 600 level admin
+	tune.bufsize 65536
+defaults
+	mode http
+	timeout connect 2s
+	timeout client 10s
+	timeout server 10s
+frontend front
+	bind unix@DIR/front
+	filter spoe engine test config DIR/spoe.conf
+	http-request wait-for-body time 2s
+	http-request send-spoe-group test authorize
+	http-request set-var(txn.err1) var(txn.t.err) if { var(txn.t.err) -m found }
+	http-request unset-var(txn.t.err) if { var(txn.err1) -m int 256 257 }
+	http-request send-spoe-group test authorize if { var(txn.err1) -m int 256 257 }
+	http-request return status 503 hdr X-Err "%[var(txn.t.err)] %[var(txn.err1)]" unless { var(txn.t.decision) -m str allow }
+	http-request return status 200 hdr X-Path "%[var(txn.t.path)]" hdr X-Ints "%[var(txn.t.minus)] %[var(txn.t.least)] %[var(txn.t.most)]" hdr X-Gone "<%[var(req.t.gone)]>" hdr X-Token "%[var(req.t.token),length]" hdr X-Yes "%[var(txn.t.yes)]"
+backend agent
+.if version_atleast(3.1)
+	mode spop
+.else
+	mode tcp
+.endif
+	option spop-check
+	timeout server 60s
+	timeout check 3s
+	server a unix@DIR/agent check inter 100ms rise 1 fall 1
+`
+
+const haproxySPOE = `
+[test]
+spoe-agent test
+	groups authorize
+	option var-prefix t
+	option set-on-error err
+	option continue-on-error
+	register-var-names decision path minus least most gone token yes
+	timeout hello 500ms
+	timeout idle 30s
+	timeout processing 4s
+	use-backend agent
+spoe-group authorize
+	messages authorize
+spoe-message authorize
+	args src=src method=method path=path absent=req.hdr(x-absent) ten=int(10) minus=int(0),sub(7) yes=bool(true) no=bool(false) body=req.body token=req.hdr(authorization)
+`
+
+// haproxy is a running HAProxy in front of an agent.
+type haproxy struct {
+	t      testing.TB
+	dir    string
+	client *http.Client
+}
+
+func startHAProxy(t testing.TB, dir string) *haproxy {
+	t.Helper()
+	binary := haproxyBinary(t)
+	h := &haproxy{t: t, dir: dir}
+	for name, text := range map[string]string{"haproxy.cfg": haproxyConfig, "spoe.conf": haproxySPOE} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var output safeBuffer
+	cmd := exec.Command(binary, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", binary, output.String())
+		}
+	})
+	front := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "front"))
+	}
+	h.client = &http.Client{Transport: &http.Transport{DialContext: front, MaxIdleConnsPerHost: 64}, Timeout: 20 * time.Second}
+	t.Cleanup(h.client.CloseIdleConnections)
+	return h
+}
+
+// ask makes one request.
+func (h *haproxy) ask(path string) (*http.Response, error) {
+	req, err := http.NewRequest("POST", "http://h"+path, strings.NewReader("{}"))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.Repeat("x", 900))
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return resp, err
+}
+
+// mustAllow makes one request, which has to be allowed.
+func (h *haproxy) mustAllow(path string) *http.Response {
+	h.t.Helper()
+	resp, err := h.ask(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if resp.StatusCode != 200 || resp.Header.Get("X-Path") != path {
+		h.t.Fatalf("%s: got status %d and headers %v, want 200", path, resp.StatusCode, resp.Header)
+	}
+	return resp
+}
+
+// server returns HAProxy's opinion of the agent, as "UP L7OK".
+func (h *haproxy) server() string {
+	nc, err := net.Dial("unix", filepath.Join(h.dir, "stats"))
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = nc.Close() }()
+	_, _ = io.WriteString(nc, "show stat\n")
+	rows := csv.NewReader(bufio.NewReader(nc))
+	rows.FieldsPerRecord = -1
+	all, err := rows.ReadAll()
+	if err != nil || len(all) == 0 {
+		return fmt.Sprint("no statistics: ", err)
+	}
+	for _, row := range all[1:] {
+		if row[0] == "agent" && row[1] == "a" {
+			var said []string
+			for i, name := range all[0] {
+				if name == "status" || name == "check_status" {
+					said = append(said, row[i])
+				}
+			}
+			return strings.Join(said, " ")
+		}
+	}
+	return "not there"
+}
+
+// until waits until HAProxy's opinion of the agent is want.
+func (h *haproxy) until(want string) {
+	h.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var got string
+	for range 500 {
+		if got = h.server(); strings.HasPrefix(got, want) {
+			return
+		}
+		<-tick.C
+	}
+	h.t.Fatalf("the agent is %q for HAProxy, want %q", got, want)
+}
+
+// haproxyAgent answers what haproxyConfig asks.
+func haproxyAgent(t testing.TB) HandlerFunc {
+	return func(_ context.Context, n *Notify, reply Reply) {
+		if len(n.Messages()) != 1 {
+			t.Errorf("got %d messages, want 1", len(n.Messages()))
+			_ = reply(overloaded(n))
+			return
+		}
+		m := n.Messages()[0]
+		path, _ := m.Arg("path")
+		text, _ := path.Text()
+		answer := []Action{
+			SetString(ScopeTransaction, "path", strings.Clone(text)),
+			SetInt(ScopeTransaction, "minus", -7),
+			SetInt(ScopeTransaction, "least", -1<<63),
+			SetInt(ScopeTransaction, "most", 1<<63-1),
+			SetString(ScopeRequest, "gone", "here"),
+			Unset(ScopeRequest, "gone"),
+			SetBool(ScopeTransaction, "yes", true),
+			SetString(ScopeRequest, "token", strings.Repeat("y", 1024)),
+			SetString(ScopeTransaction, "decision", "allow"),
+		}
+		if n.StreamID()%5 == 0 {
+			go func() { _ = reply(answer) }()
+			return
+		}
+		_ = reply(answer)
+	}
+}
+
+func TestRealHAProxy(t *testing.T) {
+	dir := shortDir(t)
+	seen := make(chan []Arg, 1)
+	agent := haproxyAgent(t)
+	r := newRig(t, Config{Timeout: 3 * time.Second, Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
+		if p, _ := n.Messages()[0].Arg("path"); p.Equal(Text("/first")) {
+			seen <- n.Messages()[0].Args // this codec's arguments outlive the reply
+		}
+		agent(ctx, n, reply)
+	})})
+	r.serve(listenAt(t, dir+"/agent"))
+	h := startHAProxy(t, dir)
+	h.until("UP L7OK")
+
+	resp := h.mustAllow("/first")
+	got := map[string]string{}
+	for _, name := range []string{"X-Ints", "X-Gone", "X-Token", "X-Yes"} {
+		got[name] = resp.Header.Get(name)
+	}
+	want := map[string]string{"X-Ints": "-7 -9223372036854775808 9223372036854775807", "X-Gone": "<>", "X-Token": "1024", "X-Yes": "1"}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	args := []Arg{
+		{"src", Value{}}, {"method", Text("POST")}, {"path", Text("/first")}, {"absent", Value{}}, {"ten", Int(10)}, {"minus", Int(-7)},
+		{"yes", Bool(true)}, {"no", Bool(false)}, {"body", Binary([]byte("{}"))}, {"token", Text("Bearer " + strings.Repeat("x", 900))},
+	}
+	if diff := gocmp.Diff(args, <-seen); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 200 {
+		h.mustAllow(fmt.Sprintf("/sequential/%d", i))
+	}
+	h.storm(32, 50, nil)
+
+	if err := r.srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	h.until("DOWN")
+	if resp, err := h.ask("/down"); err != nil || resp.StatusCode != 503 {
+		t.Errorf("got %v and error %v without an agent, want 503", resp, err)
+	}
+	s := newRig(t, Config{Timeout: 3 * time.Second, Handler: haproxyAgent(t)})
+	s.serve(listenAt(t, dir+"/agent"))
+	h.until("UP L7OK")
+	h.storm(32, 20, nil)
+	if err := s.srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []*rig{r, s} {
+		if got := r.counted(); len(got) != 0 || strings.Contains(r.log.String(), "level=WARN") {
+			t.Errorf("got errors %v and log %s, want none", got, r.log.String())
+		}
+	}
+}
+
+// storm makes requests from n clients at once, each of which has to be allowed
+// unless failed counts the others.
+func (h *haproxy) storm(n, each int, failed *atomic.Int64) {
+	h.t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			for j := range each {
+				path := fmt.Sprintf("/%d/%d", i, j)
+				resp, err := h.ask(path)
+				if err == nil && resp.StatusCode == 200 && resp.Header.Get("X-Path") == path {
+					continue
+				}
+				if failed != nil {
+					failed.Add(1)
+					continue
+				}
+				if err != nil {
+					h.t.Error(err)
+					return
+				}
+				h.t.Errorf("%s: got status %d and headers %v, want 200", path, resp.StatusCode, resp.Header)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A new process takes the path over, then the old one drains.
+func TestRealHAProxyDuringRestarts(t *testing.T) {
+	dir := shortDir(t)
+	r := newRig(t, Config{Timeout: 3 * time.Second, Handler: haproxyAgent(t)})
+	r.serve(listenAt(t, dir+"/agent"))
+	h := startHAProxy(t, dir)
+	h.until("UP L7OK")
+	var failed atomic.Int64
+	var load sync.WaitGroup
+	load.Go(func() { h.storm(16, 250, &failed) })
+	for range 5 {
+		r.await("some hundred are answered", func() bool { return r.sent["ACK"] > 400 })
+		next := newRig(t, Config{Timeout: 3 * time.Second, Handler: haproxyAgent(t)})
+		next.serve(listenAt(t, dir+"/agent"))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		if err := r.srv.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		cancel()
+		r = next
+	}
+	load.Wait()
+	t.Logf("%d of 4000 requests failed over 5 restarts", failed.Load())
+	if failed.Load() > 40 {
+		t.Errorf("got %d of 4000 requests failed, want at most one in a hundred", failed.Load())
+	}
+	h.storm(16, 10, nil)
+	_ = r.srv.Close()
+}
+
+// HAProxy 3.1 and later stop reading a connection for good when a buffer's worth
+// of answers waits on it.
+func TestRealHAProxyWithLargeTokens(t *testing.T) {
+	dir := shortDir(t)
+	agent := haproxyAgent(t)
+	token := SetString(ScopeRequest, "token", strings.Repeat("y", 2048))
+	r := newRig(t, Config{Timeout: 3 * time.Second, Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
+		agent(ctx, n, func(actions []Action) error {
+			return reply(append([]Action{token, token, token}, actions...))
+		})
+	})})
+	r.serve(listenAt(t, dir+"/agent"))
+	h := startHAProxy(t, dir)
+	h.until("UP L7OK")
+	var failed atomic.Int64
+	h.storm(60, 50, &failed)
+	if failed.Load() != 0 {
+		t.Errorf("got %d of 3000 requests failed, want 0; errors %v", failed.Load(), r.counted())
+	}
+	if log := r.log.String(); strings.Contains(log, "level=WARN") {
+		t.Errorf("got log %s", log)
+	}
+	_ = r.srv.Close()
+}

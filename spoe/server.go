@@ -1,0 +1,216 @@
+package spoe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Server answers HAProxy's NOTIFYs on any number of listeners.
+type Server struct {
+	cfg      Config
+	inFlight atomic.Int64
+	draining atomic.Bool
+	quit     chan struct{} // closed when draining begins
+
+	conning sync.WaitGroup // one goroutine for each connection
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+}
+
+// New returns a Server. The error names every missing part and bad limit.
+func New(c Config) (*Server, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		cfg:       c,
+		quit:      make(chan struct{}),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*conn]struct{}),
+	}, nil
+}
+
+// Serve accepts connections on l until the server is shut down, and then
+// returns ErrServerClosed, or until l fails. It closes l. It may be called for
+// many listeners at once. Where the process has run out of descriptors or
+// memory, Serve waits and tries again.
+func (s *Server) Serve(l net.Listener) error {
+	defer func() { _ = l.Close() }()
+	if !s.listening(l) {
+		return ErrServerClosed
+	}
+	defer s.forget(l)
+	var pause time.Duration
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.admit(nc)
+		case s.draining.Load():
+			return ErrServerClosed
+		case !passes(err):
+			return fmt.Errorf("spoe: accept on %s: %w", l.Addr(), err)
+		default:
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.cfg.Hooks.error(ReasonAccept)
+			s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error(), "pause", pause)
+			s.wait(pause)
+		}
+	}
+}
+
+// passes reports whether an error of Accept may be gone a little later.
+func passes(err error) bool {
+	return slices.ContainsFunc([]error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
+	}, func(passing error) bool { return errors.Is(err, passing) })
+}
+
+// wait returns after d, or when the server is shut down.
+func (s *Server) wait(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.quit:
+	}
+}
+
+func (s *Server) listening(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) forget(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// admit serves nc on its own goroutine, or closes it.
+func (s *Server) admit(nc net.Conn) {
+	r, err := s.checkPeer(nc)
+	if r == "" {
+		r = s.start(nc)
+	}
+	if r != "" {
+		s.cfg.Hooks.error(r)
+		s.cfg.Log.Debug("connection refused", "reason", r, "cause", err)
+		_ = nc.Close()
+	}
+}
+
+// checkPeer returns why the peer may not connect, or nothing.
+func (s *Server) checkPeer(nc net.Conn) (Reason, error) {
+	if len(s.cfg.PeerUIDs) == 0 {
+		return "", nil
+	}
+	uid, err := peerUID(nc)
+	if err != nil {
+		return ReasonPeer, err
+	}
+	if !slices.Contains(s.cfg.PeerUIDs, uid) {
+		return ReasonPeer, fmt.Errorf("user id %d", uid)
+	}
+	return "", nil
+}
+
+// start serves nc, or returns why it does not.
+func (s *Server) start(nc net.Conn) Reason {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		return ReasonConnGone
+	}
+	if len(s.conns) >= s.cfg.MaxConns {
+		return ReasonConnLimit
+	}
+	c := newConn(s, nc)
+	s.conns[c] = struct{}{}
+	s.cfg.Hooks.connection(1)
+	s.conning.Go(func() {
+		defer s.gone(c)
+		c.serve()
+	})
+	return ""
+}
+
+func (s *Server) gone(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.cfg.Hooks.connection(-1)
+}
+
+// Shutdown drains the server: it closes the listeners, goes on to answer what
+// comes, and closes each connection at the first moment when nothing on it is
+// under way. When ctx ends it closes all of them and returns its cause.
+//
+// Shutdown returns when the goroutine of each connection has ended, and thus not
+// before a handler that blocks. Those that reply later get ErrUndelivered.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
+	ended := make(chan struct{})
+	go func() {
+		s.conning.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		s.closeAll()
+		<-ended
+		return context.Cause(ctx)
+	}
+}
+
+// Close ends the server without waiting for what is under way, and returns when
+// the goroutine of each connection has ended.
+func (s *Server) Close() error {
+	s.drain()
+	s.closeAll()
+	s.conning.Wait()
+	return nil
+}
+
+// drain closes the listeners and makes each connection look whether it is idle.
+func (s *Server) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Swap(true) {
+		return
+	}
+	close(s.quit)
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	for c := range s.conns {
+		c.in.wake()
+	}
+}
+
+// closeAll ends every connection.
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.nc.Close()
+	}
+}

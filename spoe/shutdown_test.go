@@ -1,0 +1,255 @@
+package spoe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestShutdownClosesIdleConnectionsAtOnce(t *testing.T) {
+	r := serveUnix(t, Config{})
+	var peers []*peer
+	for range 5 {
+		p := r.dial()
+		p.hello("")
+		p.send(wireNotify(1, 1))
+		p.ack(1, 1)
+		peers = append(peers, p)
+	}
+	young := r.dial() // has not said HELLO
+	r.await("all are connected", func() bool { return r.conns == 6 })
+	for _, p := range append(peers, young) {
+		go func() {
+			_, _ = io.Copy(io.Discard, p.nc)
+			_ = p.nc.Close() // as HAProxy does
+		}()
+	}
+	if err := r.srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := r.srv.Shutdown(t.Context()); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := net.Dial("unix", r.path); err == nil {
+		t.Error("the socket is still there")
+	}
+	l := listenAt(t, r.path)
+	if err := r.srv.Serve(l); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("got error %v, want ErrServerClosed", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got error %v: the listener is left open", err)
+	}
+}
+
+func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
+	h := newHoarder()
+	r := serveUnix(t, Config{Handler: h, Timeout: time.Minute})
+	p := r.dial()
+	p.hello("pipelining,async")
+	p.send(wireNotify(1, 1), wireNotify(2, 1))
+	first, second := <-h.replies, <-h.replies
+	done := make(chan error, 1)
+	go func() { done <- r.srv.Shutdown(t.Context()) }()
+	<-r.srv.quit
+	_ = second(allow)
+	p.ack(2, 1)
+	p.send(wireNotify(3, 1)) // while draining
+	third := <-h.replies
+	_ = first(allow)
+	p.ack(1, 1)
+	select {
+	case err := <-done:
+		t.Fatalf("shut down with a NOTIFY in flight: %v", err)
+	default:
+	}
+	_ = third(allow)
+	p.ack(3, 1)
+	p.closed()
+	_ = p.nc.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownDoesNotWaitBeyondTheDeadlineOfNotifies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHoarder()
+		r := newRig(t, Config{Handler: h})
+		p := r.pipe()
+		p.hello("")
+		p.send(wireNotify(1, 1))
+		start := time.Now()
+		reply := <-h.replies
+		if err := r.srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := time.Since(start); got != DefaultTimeout {
+			t.Errorf("got %v, want %v", got, DefaultTimeout)
+		}
+		if err := reply(allow); !errors.Is(err, ErrUndelivered) {
+			t.Errorf("got error %v, want ErrUndelivered", err)
+		}
+	})
+}
+
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHoarder()
+		r := newRig(t, Config{Handler: h, Timeout: time.Hour})
+		p := r.pipe()
+		p.hello("")
+		p.send(wireNotify(1, 1))
+		reply := <-h.replies
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := r.srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got error %v, want DeadlineExceeded", err)
+		}
+		if got := time.Since(start); got != 3*time.Second {
+			t.Errorf("got %v, want 3s", got)
+		}
+		if err := reply(allow); !errors.Is(err, ErrUndelivered) {
+			t.Errorf("got error %v, want ErrUndelivered", err)
+		}
+	})
+}
+
+// Under load, each NOTIFY that is answered is answered whole, and HAProxy sees
+// the others as connections that end: it never waits.
+func TestShutdownUnderLoad(t *testing.T) {
+	for name, capabilities := range map[string]string{"with pipelining": "pipelining,async", "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := serveUnix(t, Config{Handler: HandlerFunc(func(_ context.Context, n *Notify, reply Reply) {
+				if n.StreamID()%3 == 0 {
+					go func() { _ = reply(allow) }()
+					return
+				}
+				_ = reply(allow)
+			})})
+			var answered, lost atomic.Int64
+			var all sync.WaitGroup
+			for range 16 {
+				p := r.dial()
+				p.hello(capabilities)
+				all.Go(func() {
+					defer func() { _ = p.nc.Close() }()
+					for i := uint64(0); ; i++ {
+						if _, err := p.nc.Write(wireNotify(i, 1)); err != nil {
+							lost.Add(1)
+							return
+						}
+						_ = p.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+						f, err := parseAgent(p.nc)
+						if errors.Is(err, io.EOF) || isNormalEnd(err) {
+							lost.Add(1)
+							return
+						}
+						if err != nil || f.kind != 103 || f.streamID != i {
+							t.Errorf("got frame %d of stream %d, error %v", f.kind, f.streamID, err)
+							return
+						}
+						answered.Add(1)
+					}
+				})
+			}
+			r.await("a thousand are answered", func() bool { return r.sent["ACK"] >= 1000 })
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := r.srv.Shutdown(ctx); err != nil {
+				t.Error(err)
+			}
+			all.Wait()
+			if lost.Load() != 16 || answered.Load() < 1000 {
+				t.Errorf("got %d answered and %d ends, want 16 ends", answered.Load(), lost.Load())
+			}
+		})
+	}
+}
+
+func TestNoGoroutineIsLeft(t *testing.T) {
+	h := newHoarder()
+	r := newRig(t, Config{Handler: h})
+	r.path = shortDir(t) + "/s"
+	r.serve(listenAt(t, r.path))
+	for i := range 20 {
+		p := r.dial()
+		if i%4 > 0 {
+			p.hello("")
+		}
+		if i%4 > 1 {
+			p.send(wireNotify(1, 1))
+		}
+		if i%4 > 2 {
+			p.send([]byte("garbage"))
+		}
+	}
+	for range 10 {
+		<-h.replies
+	}
+	_ = r.srv.Close()
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Error(err)
+	}
+	var stacks bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+	for _, own := range []string{"spoe.(*conn)", "spoe.(*Server)", "spoe.(*intake)", "spoe.(*outbox)"} {
+		if strings.Contains(stacks.String(), own) {
+			t.Errorf("a goroutine in %s is left:\n%s", own, stacks.String())
+		}
+	}
+}
+
+func TestManyListeners(t *testing.T) {
+	r := newRig(t, Config{})
+	dir := shortDir(t)
+	tcp, err := Listen(t.Context(), "localhost:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.serve(tcp)
+	for _, name := range []string{"/a", "/b"} {
+		r.serve(listenAt(t, dir+name))
+		r.path = dir + name
+		p := r.dial()
+		p.hello("")
+	}
+	nc, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t, nc}
+	p.hello("")
+	p.send([]byte{0xff, 0xff, 0xff, 0xff}, bytes.Repeat([]byte("x"), 100_000)) // a reset would cost the peer the reason
+	p.disconnected(statusTooBig)
+	_ = nc.Close()
+	_ = r.srv.Close()
+	for range 3 {
+		if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+			t.Error(err)
+		}
+	}
+}
+
+// brokenListener fails as the kernel does when descriptors run out.
+type brokenListener struct {
+	net.Listener
+	fail chan error
+}
+
+func (l brokenListener) Accept() (net.Conn, error) {
+	if err, ok := <-l.fail; ok {
+		return nil, err
+	}
+	return l.Listener.Accept()
+}
