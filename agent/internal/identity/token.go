@@ -1,0 +1,150 @@
+package identity
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode"
+
+	"vertex-spoa/agent/internal/secret"
+)
+
+// Limits of the serialised token. A real token is 1 to 3 KB.
+const (
+	maxToken        = 12 << 10 // bytes
+	maxHeaderParams = 64
+	maxKeyID        = 256 // bytes
+)
+
+// strictBase64 refuses non-zero trailing bits. It still skips CR and LF, as all decoders of encoding/base64 do: bearer looks at every
+// byte of the token before. It is never changed.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// token is what the pre-flight makes of an Authorization header: read without doubt, but not yet authentic.
+type token struct {
+	text   string // the compact serialisation
+	header header
+	claims *claims
+}
+
+// header holds the two header parameters (RFC 7515 section 4.1) that matter. All others are either refused or, like jku, x5u, jwk and
+// x5c, never looked at: the token does not choose where its key comes from (RFC 8725 section 3.10).
+type header struct {
+	algorithm string // one that method knows
+	keyID     string // "" when absent
+}
+
+// parseToken reads the complete value of an Authorization header. A token that it returns is one compact JWS (RFC 7515 section 7.1)
+// with a known asymmetric algorithm over one JSON object whose registered claims have their right types.
+func parseToken(authorization secret.Text) (*token, error) {
+	text, err := bearer(authorization.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	head, rest, _ := strings.Cut(text, ".")
+	body, signature, _ := strings.Cut(rest, ".")
+	if strings.Count(text, ".") != 2 { // five parts would be a JWE, one an opaque token
+		return nil, refuse(TokenMalformed, "not a compact JWS of three parts")
+	}
+	t := &token{text: text}
+	if t.header, err = parseHeader(head); err != nil {
+		return nil, err
+	}
+	if raw, err := strictBase64.DecodeString(signature); err != nil || len(raw) == 0 {
+		return nil, refuse(TokenMalformed, "signature is empty or not base64url")
+	}
+	if t.claims, err = parseClaims(body); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// bearer returns the token of ^(?i:bearer) +[A-Za-z0-9._-]+$ (RFC 6750 section 2.1, with the alphabet of RFC 7515).
+//
+// Every byte is looked at here, because golang-jwt's strict decoding lets CR and LF pass inside a segment: one signature would then
+// have many spellings.
+func bearer(authorization string) (string, error) {
+	if authorization == "" {
+		return "", refuse(TokenMissing, "no authorization header")
+	}
+	scheme, rest, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "bearer") { // no letter of it folds to anything outside ASCII
+		return "", refuse(TokenMalformed, "scheme is not bearer")
+	}
+	text := strings.TrimLeft(rest, " ")
+	if len(text) == 0 || len(text) > maxToken {
+		return "", refuse(TokenMalformed, "token of %d bytes, not of 1 to %d", len(text), maxToken)
+	}
+	for i := range len(text) {
+		if !compactByte(text[i]) {
+			return "", refuse(TokenMalformed, "token has byte %#02x at offset %d", text[i], i)
+		}
+	}
+	return text, nil
+}
+
+func compactByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.'
+}
+
+// parseHeader reads the first segment.
+//
+// golang-jwt ignores crit, b64, zip, typ and cty, and so would take a token whose issuer says that it must not be understood this way.
+func parseHeader(segment string) (header, error) {
+	raw, err := strictBase64.DecodeString(segment)
+	if err != nil {
+		return header{}, refuse(TokenMalformed, "header is not base64url")
+	}
+	params, err := parseObject(raw, jsonLimits{depth: 8, values: 1024})
+	if err != nil {
+		return header{}, &Error{Reason: TokenMalformed, Detail: "header", Err: err}
+	}
+	if len(params) > maxHeaderParams {
+		return header{}, refuse(TokenMalformed, "header has %d parameters, more than %d", len(params), maxHeaderParams)
+	}
+	// crit and b64 change what is signed (RFC 7797), zip and enc belong to JWE, cty announces a nested token (RFC 7519 section 5.2).
+	for _, name := range []string{"crit", "b64", "zip", "enc", "cty"} {
+		if _, present := params[name]; present {
+			return header{}, refuse(TokenMalformed, "header parameter %q is not accepted", name)
+		}
+	}
+	if typ, present := params["typ"]; present && !acceptedType(typ) {
+		return header{}, refuse(TokenMalformed, "header parameter \"typ\" is not JWT or at+jwt")
+	}
+	return selectKeyParams(params)
+}
+
+// acceptedType tells access tokens from logout, proof-of-possession, event and other tokens of the same issuer (RFC 8725 section 3.11).
+// The media type prefix is optional and case does not count (RFC 7515 section 4.1.9).
+func acceptedType(typ any) bool {
+	const prefix = "application/"
+	name, _ := typ.(string)
+	if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+		name = name[len(prefix):]
+	}
+	// Like the prefix, these have no k and no s, the only letters that fold outside ASCII.
+	return strings.EqualFold(name, "JWT") || strings.EqualFold(name, "at+jwt")
+}
+
+func selectKeyParams(params map[string]any) (header, error) {
+	algorithm, ok := params["alg"].(string)
+	if !ok {
+		return header{}, refuse(TokenMalformed, "header parameter \"alg\" is not a string")
+	}
+	if method(algorithm) == nil {
+		return header{}, refuse(AlgorithmRefused, "algorithm %s is never accepted", shown(algorithm))
+	}
+	keyID, present := params["kid"]
+	if !present {
+		return header{algorithm: algorithm}, nil
+	}
+	kid, ok := keyID.(string)
+	if !ok || !validKeyID(kid) {
+		return header{}, refuse(TokenMalformed, "header parameter \"kid\" is not a string of 1 to %d printable bytes", maxKeyID)
+	}
+	return header{algorithm: algorithm, keyID: kid}, nil
+}
+
+// validKeyID reports whether kid may name a key. It is an opaque map key: never a path, an address or a query.
+func validKeyID(kid string) bool {
+	return kid != "" && len(kid) <= maxKeyID && strings.IndexFunc(kid, unicode.IsControl) < 0
+}
