@@ -30,7 +30,7 @@ type Record struct {
 	Source  string // client address
 
 	HTTPMethod string // as received
-	URI        string // canonical path and query; as received, and bounded, where the call could not be parsed
+	URI        string // canonical path and query; where the call could not be parsed, the path as received, bounded and without a query
 	Project    string
 	Location   string
 	Publisher  string

@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/identity"
+)
+
+// SetListening tells the agent that its SPOP socket is open, or closed again.
+func (a *Agent) SetListening(on bool) { a.listening.Store(on) }
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready     bool                    `json:"ready"`
+	Listening bool                    `json:"listening"`
+	WarmedUp  bool                    `json:"warmed_up"`
+	Policy    string                  `json:"policy"`
+	Reload    ReloadStatus            `json:"reload"`
+	Issuers   []identity.IssuerStatus `json:"issuers"`
+	Accounts  []google.AccountStatus  `json:"accounts"`
+	Time      time.Time               `json:"time"`
+}
+
+// ready is true once a policy is loaded, the socket listens and the first warm-up has ended. What is degraded afterwards, an issuer
+// that is down or a reload that was refused, stands in the body and not in the status: one dead issuer must not take every node out.
+func (a *Agent) readiness() readiness {
+	s := a.current.Load()
+	r := readiness{
+		Listening: a.listening.Load(), WarmedUp: a.warm.Load(), Policy: s.policy.Digest(), Reload: *a.reload.Load(),
+		Issuers: s.issuers.Status(), Accounts: a.cfg.Tokens.Status(), Time: time.Now().UTC(),
+	}
+	r.Ready = r.Listening && r.WarmedUp
+	return r
+}
+
+// Admin returns the handler of the admin listener: /livez (200 while the process runs), /readyz (200 or 503, with the details in JSON)
+// and /metrics (Prometheus). It serves no secrets and changes nothing.
+func (a *Agent) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r := a.readiness()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		if !r.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(r)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.cfg.Metrics.Registry, promhttp.HandlerOpts{}))
+	return mux
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"vertex-spoa/agent"
+	"vertex-spoa/agent/internal/audit"
+	"vertex-spoa/agent/internal/config"
+	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/spoe"
+)
+
+// load reads the configuration from the flags in args and the file they name.
+func load(command string, args []string) (*config.Config, error) {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	file := flags.String("config", "", "configuration `file`; without it the defaults and the other flags hold")
+	overrides := config.Flags(flags)
+	if err := parse(flags, args); err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(*file, overrides())
+	if err != nil {
+		return nil, loadError{err}
+	}
+	return cfg, nil
+}
+
+func serve(ctx context.Context, args []string, stderr io.Writer) error {
+	started := time.Now()
+	cfg, err := load("serve", args)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg, stderr)
+	if err := google.CheckEnvironment(); err != nil {
+		return err
+	}
+	p, err := assemble(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run(ctx, started)
+}
+
+func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Log.Level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// program is the running agent and what it owns, in the order it is taken down.
+type program struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	audit  *audit.Log
+	tokens *google.Source
+	agent  *agent.Agent
+	server *spoe.Server
+	admin  *http.Server
+
+	spoeListener, adminListener net.Listener
+}
+
+// assemble makes the parts and opens the sockets. What it has made before an error it takes down again.
+func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *program, err error) {
+	p := &program{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	metrics := agent.NewMetrics()
+	if p.audit, err = audit.Open(cfg.Audit.Path); err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()} // honours HTTPS_PROXY and SSL_CERT_FILE
+	base, err := google.Metadata(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	if p.tokens, err = google.New(google.Config{
+		Base: base, Endpoint: cfg.Google.Endpoint, Client: client, Log: log, OnMint: metrics.Minted,
+	}); err != nil {
+		return nil, err
+	}
+	if p.agent, err = agent.New(agent.Config{
+		PolicyDir: cfg.Policy.Dir, Keys: client, Tokens: p.tokens, Audit: p.audit, Metrics: metrics, Log: log,
+		WarmUp: cfg.Google.WarmUp,
+	}); err != nil {
+		return nil, loadError{err}
+	}
+	if p.server, err = spoe.New(spoe.Config{
+		Handler: p.agent, Overload: p.agent.Overload, EndBatch: p.agent.EndBatch, Log: log, Hooks: metrics.SPOE(),
+		Timeout: cfg.SPOE.Timeout, MaxConns: cfg.SPOE.MaxConnections, MaxInFlight: cfg.SPOE.MaxInFlight,
+		MaxInFlightPerConn: cfg.SPOE.MaxInFlightPerConnection, Pipelining: spoe.Pipelining(cfg.SPOE.Pipelining), PeerUIDs: cfg.SPOE.PeerUIDs,
+	}); err != nil {
+		return nil, err
+	}
+	return p, p.listen(ctx)
+}
+
+func (p *program) listen(ctx context.Context) error {
+	var err error
+	if p.cfg.Admin.Listen != "" {
+		var lc net.ListenConfig
+		if p.adminListener, err = lc.Listen(ctx, "tcp", p.cfg.Admin.Listen); err != nil {
+			return fmt.Errorf("admin.listen: %w", err)
+		}
+		p.admin = &http.Server{Handler: p.agent.Admin(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+			ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
+	}
+	secured, err := serverTLS(p.cfg)
+	if err != nil {
+		return err
+	}
+	p.spoeListener, err = spoe.Listen(ctx, p.cfg.SPOE.Listen, spoe.ListenOptions{Mode: p.cfg.SPOE.Mode, TLS: secured})
+	if err != nil {
+		return fmt.Errorf("spoe.listen: %w", err)
+	}
+	return nil
+}
+
+// serverTLS returns the TLS configuration of the SPOP listener, nil where none is configured. A client CA makes a certificate of HAProxy's
+// mandatory.
+func serverTLS(cfg *config.Config) (*tls.Config, error) {
+	if cfg.SPOE.TLSCert == "" {
+		return nil, nil //nolint:nilnil // no TLS is an answer
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.SPOE.TLSCert, cfg.SPOE.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("spoe.tls_cert: %w", err)
+	}
+	secured := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if cfg.SPOE.TLSClientCA == "" {
+		return secured, nil
+	}
+	pem, err := os.ReadFile(cfg.SPOE.TLSClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("spoe.tls_client_ca: %w", err)
+	}
+	secured.ClientCAs, secured.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !secured.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("spoe.tls_client_ca: no certificate in %q", cfg.SPOE.TLSClientCA)
+	}
+	return secured, nil
+}
+
+// run serves until SIGTERM or SIGINT, or until a listener fails, and then drains.
+func (p *program) run(ctx context.Context, started time.Time) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	group.Go(func() {
+		if err := p.server.Serve(p.spoeListener); !errors.Is(err, spoe.ErrServerClosed) {
+			cancel(fmt.Errorf("spoe listener: %w", err))
+		}
+	})
+	if p.admin != nil {
+		group.Go(func() {
+			if err := p.admin.Serve(p.adminListener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("admin listener: %w", err))
+			}
+		})
+	}
+	group.Go(func() { p.agent.WarmUp(ctx) })
+	group.Go(func() { p.agent.Watch(ctx, p.cfg.Policy.Poll) })
+	group.Go(func() { p.onHangup(ctx, hangup) })
+	p.agent.SetListening(true)
+	p.log.Info("serving", "version", version, "listen", p.cfg.SPOE.Listen, "admin", p.cfg.Admin.Listen, "start_ms", time.Since(started).Milliseconds())
+
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	p.drain()
+	if errors.Is(cause, context.Canceled) {
+		return nil
+	}
+	return cause
+}
+
+func (p *program) onHangup(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		}
+		if err := p.audit.Reopen(); err != nil {
+			p.log.Error("audit log not reopened", "error", err)
+		}
+		p.agent.ReloadAndLog(ctx)
+	}
+}
+
+// drain stops taking work and finishes what is under way.
+func (p *program) drain() {
+	p.log.Info("draining")
+	p.agent.SetListening(false)
+	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.SPOE.Drain)
+	defer cancel()
+	if err := p.server.Shutdown(ctx); err != nil {
+		p.log.Warn("connections closed before they were idle", "error", err)
+	}
+	if p.admin != nil {
+		_ = p.admin.Shutdown(ctx)
+	}
+}
+
+// close takes down what was made, in an order in which nobody misses what it needs.
+func (p *program) close() {
+	for _, l := range []net.Listener{p.spoeListener, p.adminListener} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if p.agent != nil {
+		p.agent.Close()
+	}
+	if p.tokens != nil {
+		p.tokens.Close()
+	}
+	if p.audit != nil {
+		if err := p.audit.Close(); err != nil {
+			p.log.Error("audit log not closed cleanly", "error", err)
+		}
+	}
+}

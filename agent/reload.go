@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/identity"
+	"vertex-spoa/policy"
+)
+
+// ReloadStatus tells of the last attempt to load the policy.
+type ReloadStatus struct {
+	Time   time.Time // of the attempt
+	Digest string    // of the policy in force
+	Error  string    // why the attempt failed and the policy before it stays; empty after a success
+}
+
+// Reload loads the policy directory and puts it in force as a whole: rules, issuers and accounts change between two requests. On error
+// nothing changes. The error lists every problem with file, line and column.
+func (a *Agent) Reload() error {
+	a.load.Lock()
+	defer a.load.Unlock()
+	a.tried.Store(a.digest())
+	old := a.current.Load()
+	next, err := a.loadSnapshot(old)
+	a.cfg.Metrics.reloaded(err)
+	if err != nil {
+		status := ReloadStatus{Time: time.Now(), Error: err.Error()}
+		if old != nil {
+			status.Digest = old.policy.Digest()
+		}
+		a.reload.Store(&status)
+		return err
+	}
+	a.cfg.Tokens.Keep(grantsOf(next.policy))
+	a.current.Store(next)
+	a.reload.Store(&ReloadStatus{Time: time.Now(), Digest: next.policy.Digest()})
+	if old != nil {
+		old.issuers.Close() // a request that still holds it verifies with the keys it has
+	}
+	return nil
+}
+
+func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
+	p, err := policy.Load(a.cfg.PolicyDir)
+	if err != nil {
+		return nil, err
+	}
+	var issuers *identity.Verifier
+	if old != nil {
+		issuers, err = old.issuers.With(issuersOf(p))
+	} else {
+		issuers, err = identity.New(issuersOf(p), identity.Options{Client: a.cfg.Keys, Log: a.cfg.Log, OnKeys: a.cfg.Metrics.keysFetched})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuers of the policy in %s: %w", a.cfg.PolicyDir, err)
+	}
+	return &snapshot{policy: p, issuers: issuers}, nil
+}
+
+// WarmUp fetches every issuer's keys and mints a token for every account of the policy, so that no caller has to wait for that. It ends
+// after the configured bound at the latest; what is missing then comes with the first request that needs it. Accounts that fail are
+// logged and hurt no others.
+func (a *Agent) WarmUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.WarmUp)
+	defer cancel()
+	s := a.current.Load()
+	s.issuers.Ready(ctx)
+	if err := a.cfg.Tokens.Warm(ctx, grantsOf(s.policy)); err != nil {
+		a.cfg.Log.Warn("some accounts have no token yet", "error", err)
+	}
+	a.warm.Store(true)
+}
+
+// Watch reloads the policy when its files are others than at the last attempt, whoever made that, until ctx is done. It compares the
+// digest of the directory once per period, which sees every kind of change on every kind of mount.
+func (a *Agent) Watch(ctx context.Context, period time.Duration) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if a.digest() != a.tried.Load() {
+			a.ReloadAndLog(ctx)
+		}
+	}
+}
+
+// digest is that of the policy directory as it stands, or what is in the way of reading it, which may change as well.
+func (a *Agent) digest() string {
+	digest, err := policy.DirDigest(a.cfg.PolicyDir)
+	if err != nil {
+		return err.Error()
+	}
+	return digest
+}
+
+// ReloadAndLog is Reload for callers that have nobody to return an error to; after a success it also warms up what is new.
+func (a *Agent) ReloadAndLog(ctx context.Context) {
+	if err := a.Reload(); err != nil {
+		a.cfg.Log.Error("policy not loaded, the one before stays in force", "dir", a.cfg.PolicyDir, "error", err)
+		return
+	}
+	a.cfg.Log.Info("policy loaded", "dir", a.cfg.PolicyDir, "policy", a.current.Load().policy.Digest())
+	a.WarmUp(ctx)
+}
+
+func issuersOf(p *policy.Policy) []identity.Issuer {
+	var to []identity.Issuer
+	for _, i := range p.Issuers() {
+		to = append(to, identity.Issuer(i))
+	}
+	return to
+}
+
+func grantsOf(p *policy.Policy) []google.Request {
+	var to []google.Request
+	for _, g := range p.Grants() {
+		to = append(to, google.Request{Account: g.Account, Delegates: g.Delegates, Scopes: g.Scopes, Lifetime: g.Lifetime})
+	}
+	return to
+}
