@@ -1,0 +1,134 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Protocol is the version of HTTP a client speaks to HAProxy.
+type Protocol string
+
+// The protocols HAProxy is asked over.
+const (
+	HTTP1 Protocol = "http/1.1"
+	HTTP2 Protocol = "h2"
+)
+
+// Client returns a client of HAProxy that trusts the sandbox's authority and speaks exactly the protocol.
+func (s *Sandbox) Client(p Protocol) *http.Client {
+	transport := &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: s.World.CA.Pool(), MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: 64,
+		DisableCompression:  true,
+		Protocols:           new(http.Protocols),
+	}
+	transport.Protocols.SetHTTP1(p == HTTP1)
+	transport.Protocols.SetHTTP2(p == HTTP2)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+// Call is one request to HAProxy. The zero value of a field is what an ordinary client would send.
+type Call struct {
+	Protocol Protocol
+	Method   string
+	Target   string // path and query
+	Token    string // bearer token; none when empty
+	Header   http.Header
+	Body     string
+	NoLength bool // send the body without a Content-Length
+}
+
+// Result is what came back.
+type Result struct {
+	Status int
+	Header http.Header
+	Body   string
+	Reason string // ErrorInfo's reason, if the body is a google.rpc.Status
+}
+
+// String is the status, followed by the reason where there is one: what a scenario is compared by.
+func (r Result) String() string {
+	if r.Reason == "" {
+		return fmt.Sprint(r.Status)
+	}
+	return fmt.Sprintf("%d %s", r.Status, r.Reason)
+}
+
+// Do makes the call through HAProxy.
+func (s *Sandbox) Do(ctx context.Context, c Call) (Result, error) {
+	if c.Protocol == "" {
+		c.Protocol = HTTP1
+	}
+	if c.Method == "" {
+		c.Method = http.MethodPost
+	}
+	var body io.Reader
+	if c.Method == http.MethodPost {
+		body = strings.NewReader(c.Body)
+		if c.NoLength {
+			body = struct{ io.Reader }{body} // the type hides the length
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, c.Method, s.URL, body)
+	if err != nil {
+		return Result{}, err
+	}
+	// Byte for byte, and not as net/url would write it.
+	req.URL.RawPath, req.URL.RawQuery, _ = strings.Cut(c.Target, "?")
+	if req.URL.Path, err = url.PathUnescape(req.URL.RawPath); err != nil {
+		return Result{}, err
+	}
+	if c.Method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	for name, values := range c.Header {
+		if name == "Authorization" { // beside the caller's own
+			values = append(req.Header[name], values...)
+		}
+		req.Header[name] = values
+	}
+	res, err := s.clients[c.Protocol].Do(req)
+	if err != nil {
+		return Result{}, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Status: res.StatusCode, Header: res.Header, Body: string(text), Reason: reasonOf(text)}, nil
+}
+
+// reasonOf returns the reason of the ErrorInfo in a google.rpc.Status.
+func reasonOf(body []byte) string {
+	var status struct {
+		Error struct {
+			Code    int
+			Status  string
+			Details []struct {
+				Type   string `json:"@type"`
+				Reason string
+			}
+		}
+	}
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&status); err != nil {
+		return ""
+	}
+	for _, d := range status.Error.Details {
+		if strings.HasSuffix(d.Type, "google.rpc.ErrorInfo") {
+			return d.Reason
+		}
+	}
+	return ""
+}

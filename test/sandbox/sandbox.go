@@ -1,0 +1,350 @@
+// Package sandbox runs the built program between a real HAProxy and the fakes of the other parties, with the very files of
+// haproxy-example, and plays scenarios through it. The end-to-end tests and the demonstration share it.
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"vertex-spoa/test/fake"
+)
+
+// Accounts and names of the example policy.
+const (
+	Project   = "acme-ai"
+	Issuer    = "https://login.example.com"
+	Audience  = "vertex"
+	AgentMail = "vertex-spoa@acme-ai.iam.gserviceaccount.com"
+	Search    = "vx-search@acme-ai.iam.gserviceaccount.com"
+	Research  = "vx-research@acme-ai.iam.gserviceaccount.com"
+)
+
+// Options say what to run. Binary and Example are required.
+type Options struct {
+	Binary  string // the built vertex-spoa
+	Example string // the folder haproxy-example
+	Dir     string // working folder; a temporary one, removed by Close, if empty
+	HAProxy string // binary; found on the PATH or in /usr/sbin if empty
+	TCP     bool   // HAProxy reaches the agent over loopback TCP, not over a unix socket
+	Base    string // the user's own haproxy.cfg; a minimal one if empty
+
+	HAProxyEnv []string // further environment of HAProxy, NAME=VALUE
+	AgentFlags []string // further flags of `vertex-spoa serve`
+}
+
+// Sandbox is a running whole. Its methods are safe for one scenario at a time.
+type Sandbox struct {
+	World *fake.World
+	URL   string // of HAProxy, https
+	Dir   string // everything this sandbox wrote
+
+	options Options
+	remove  bool
+	clients map[Protocol]*http.Client
+	admin   string // host:port of the agent's admin listener
+	socket  string // where the agent listens, as the agent writes it
+	haproxy *process
+
+	mu    sync.Mutex
+	agent *process
+}
+
+// Start starts the parties, the agent and HAProxy, and returns when requests can be let through.
+func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the sandbox did not come up in 30 s"))
+	defer cancel()
+	s := &Sandbox{options: o, Dir: o.Dir}
+	if s.Dir == "" {
+		if s.Dir, err = os.MkdirTemp("", "vertex-spoa-"); err != nil {
+			return nil, err
+		}
+		s.remove = true
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("start sandbox: %w%s", err, s.postMortem())
+			s.Close()
+		}
+	}()
+	s.World, err = fake.Start(fake.Options{
+		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
+		Accounts: map[string]fake.Account{
+			Search:   {Impersonators: []string{AgentMail}, Projects: []string{Project}},
+			Research: {Impersonators: []string{AgentMail}, Projects: []string{Project}},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	if err := s.StartAgent(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.startHAProxy(); err != nil {
+		return nil, err
+	}
+	return s, s.waitForHAProxy(ctx)
+}
+
+// prepare writes what is not there yet: the server certificate, a copy of the policy, and the ports to use.
+func (s *Sandbox) prepare() error {
+	cert, err := s.World.CA.Server("localhost", "gateway.example.com")
+	if err != nil {
+		return err
+	}
+	if _, err := s.World.CA.Write("haproxy", cert); err != nil {
+		return err
+	}
+	if err := os.CopyFS(s.PolicyDir(), os.DirFS(filepath.Join(s.options.Example, "policy.d"))); err != nil {
+		return err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	s.URL = "https://" + ports[0]
+	s.admin = ports[1]
+	s.socket = "unix@" + filepath.Join(s.Dir, "spoa.sock")
+	if s.options.TCP {
+		s.socket = ports[2]
+	}
+	s.clients = map[Protocol]*http.Client{HTTP1: s.Client(HTTP1), HTTP2: s.Client(HTTP2)}
+	return nil
+}
+
+// freePorts returns loopback addresses that nobody listens on at the moment.
+func freePorts(n int) ([]string, error) {
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all are held until all are found, so that they differ
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+// FreeAddr returns a loopback address that nobody listens on at the moment.
+func FreeAddr() (string, error) {
+	addrs, err := freePorts(1)
+	if err != nil {
+		return "", err
+	}
+	return addrs[0], nil
+}
+
+// PolicyDir is the agent's policy: a copy of the example's, there to be edited.
+func (s *Sandbox) PolicyDir() string { return filepath.Join(s.Dir, "policy.d") }
+
+func (s *Sandbox) auditPath() string { return filepath.Join(s.Dir, "audit.jsonl") }
+
+// StartAgent starts the agent with the example's configuration, and waits until it is ready.
+func (s *Sandbox) StartAgent(ctx context.Context) error {
+	args := append([]string{"serve", "--config=" + filepath.Join(s.options.Example, "vertex-spoa.yaml"),
+		"--spoe.listen=" + s.socket, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms",
+		"--audit.path=" + s.auditPath()}, s.options.AgentFlags...)
+	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), s.options.Binary, args...)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.agent = p
+	s.mu.Unlock()
+	return until(ctx, "the agent is ready", func() bool {
+		ready, err := s.Ready(ctx)
+		return err == nil && ready.Ready || !p.running()
+	})
+}
+
+// SignalAgent sends the agent a signal, such as SIGSTOP or SIGHUP.
+func (s *Sandbox) SignalAgent(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.agent.signal(sig)
+}
+
+// KillAgent ends the agent without any warning.
+func (s *Sandbox) KillAgent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agent.kill()
+}
+
+// AdminURL is the address of the agent's admin listener.
+func (s *Sandbox) AdminURL() string { return "http://" + s.admin }
+
+// Readiness is the part of /readyz that scenarios look at.
+type Readiness struct {
+	Ready  bool
+	Policy string
+	Reload struct{ Error string }
+}
+
+// Ready asks the agent's /readyz.
+func (s *Sandbox) Ready(ctx context.Context) (Readiness, error) {
+	var r Readiness
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/readyz", nil)
+	if err != nil {
+		return r, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return r, err
+	}
+	defer res.Body.Close()
+	return r, json.NewDecoder(res.Body).Decode(&r)
+}
+
+const minimalBase = `# What stands in for the user's own haproxy.cfg.
+global
+    log stdout format raw local0
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+`
+
+// HAProxyBinary returns the path of HAProxy, which Debian keeps out of an ordinary user's PATH.
+func HAProxyBinary(configured string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	if path, err := exec.LookPath("haproxy"); err == nil {
+		return path, nil
+	}
+	if _, err := os.Stat("/usr/sbin/haproxy"); err == nil {
+		return "/usr/sbin/haproxy", nil
+	}
+	return "", errors.New("haproxy is not installed: run `make haproxy`")
+}
+
+// HAProxyEnv is the environment in which the example's files lead to this sandbox instead of to the real parties.
+func (s *Sandbox) HAProxyEnv() []string {
+	env := []string{
+		"VERTEX_BIND=" + strings.TrimPrefix(s.URL, "https://"),
+		"VERTEX_CERT=" + filepath.Join(s.Dir, "ca", "haproxy.pem"),
+		"VERTEX_SPOE=" + filepath.Join(s.options.Example, "vertex-spoe.conf"),
+		"VERTEX_AGENT=" + s.socket,
+		"VERTEX_CA=" + s.World.CA.File(),
+	}
+	for _, location := range []string{"GLOBAL", "US", "EU", "US_CENTRAL1", "EUROPE_WEST1", "EUROPE_WEST4"} {
+		env = append(env, "VERTEX_UPSTREAM_"+location+"="+s.World.Vertex.Addr())
+	}
+	return append(env, s.options.HAProxyEnv...)
+}
+
+func (s *Sandbox) startHAProxy() error {
+	binary, err := HAProxyBinary(s.options.HAProxy)
+	if err != nil {
+		return err
+	}
+	base := s.options.Base
+	if base == "" {
+		base = filepath.Join(s.Dir, "haproxy.cfg")
+		if err := os.WriteFile(base, []byte(minimalBase), 0o600); err != nil {
+			return err
+		}
+	}
+	s.haproxy, err = start("haproxy", filepath.Join(s.Dir, "haproxy.log"), s.HAProxyEnv(), binary, "-db",
+		"-f", base, "-f", filepath.Join(s.options.Example, "vertex.cfg"))
+	return err
+}
+
+// waitForHAProxy waits until HAProxy has found the agent.
+func (s *Sandbox) waitForHAProxy(ctx context.Context) error {
+	return until(ctx, "HAProxy has found the agent", func() bool {
+		if !s.haproxy.running() {
+			return true
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/healthz", nil)
+		if err != nil {
+			return false
+		}
+		res, err := s.clients[HTTP1].Do(req)
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+}
+
+// postMortem is what the programs said last, for an error message.
+func (s *Sandbox) postMortem() string {
+	var b strings.Builder
+	for _, p := range []*process{s.agent, s.haproxy} {
+		if p != nil {
+			fmt.Fprintf(&b, "\n--- %s (running: %t)\n%s", p.name, p.running(), p.tail(4<<10))
+		}
+	}
+	return b.String()
+}
+
+// Close ends everything and removes the temporary folder.
+func (s *Sandbox) Close() {
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
+	for _, p := range []*process{s.haproxy, s.agent} {
+		if p != nil {
+			p.stop(5 * time.Second)
+		}
+	}
+	if s.World != nil {
+		_ = s.World.Close()
+	}
+	if s.remove {
+		_ = os.RemoveAll(s.Dir)
+	}
+}
+
+// Audit returns the audit lines written so far.
+func (s *Sandbox) Audit() ([]map[string]any, error) { return readLines(s.auditPath()) }
+
+// HAProxyLog returns HAProxy's own JSON log lines written so far.
+func (s *Sandbox) HAProxyLog() ([]map[string]any, error) {
+	return readLines(filepath.Join(s.Dir, "haproxy.log"))
+}
+
+// AgentLog returns the agent's own log.
+func (s *Sandbox) AgentLog() (string, error) {
+	text, err := os.ReadFile(filepath.Join(s.Dir, "agent.log"))
+	return string(text), err
+}
+
+// readLines returns the JSON lines of a file and leaves out what is no JSON object, such as HAProxy's notices.
+func readLines(path string) ([]map[string]any, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var lines []map[string]any
+	for line := range bytes.Lines(text) {
+		if !bytes.HasPrefix(line, []byte("{")) {
+			continue
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(line, &fields); err != nil {
+			return nil, fmt.Errorf("%s: %w in %q", path, err, line)
+		}
+		lines = append(lines, fields)
+	}
+	return lines, nil
+}
