@@ -188,11 +188,11 @@ func TestTheOrderOfRulesAndFilesDoesNotMatter(t *testing.T) {
 
 func TestLoadBoundsWhatAPolicyHolds(t *testing.T) {
 	for what, most := range map[string]int{"issuer": maxIssuers, "role": maxRoles} {
-		text := "version: 1\n" + what + "s:\n"
+		text := []byte("version: 1\n" + what + "s:\n")
 		for i := range most + 1 {
-			text += fmt.Sprintf("  x%d: {}\n", i)
+			text = fmt.Appendf(text, "  x%d: {}\n", i)
 		}
-		_, err := compile("policy.d", []file{{"a.yaml", []byte(text)}})
+		_, err := compile("policy.d", []file{{"a.yaml", text}})
 		if want := fmt.Sprintf("the policy has more than %d %ss", most, what); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -76,11 +76,19 @@ func (p *Policy) Grants() []Grant {
 // Complete fills the default project and the first default location into a listing, which names none. Other calls are returned as they
 // are. Without such defaults the error is a *Refusal and the Call is zero.
 func (p *Policy) Complete(c Call) (Call, error) {
+	completed, refusal := p.complete(c)
+	if refusal != nil {
+		return Call{}, refusal
+	}
+	return completed, nil
+}
+
+func (p *Policy) complete(c Call) (Call, *Refusal) {
 	switch {
 	case !c.listing() || c.Project != "":
 		return c, nil
 	case p == nil || p.project == "" || p.location == "":
-		return Call{}, &Refusal{SurfaceOff, c.Method + " names no project: it needs a project and a location in the policy's defaults"}
+		return c, &Refusal{SurfaceOff, c.Method + " names no project: it needs a project and a location in the policy's defaults"}
 	}
 	c.Project, c.Location = p.project, p.location
 	return c, nil
@@ -88,16 +96,13 @@ func (p *Policy) Complete(c Call) (Call, error) {
 
 // Decide answers whether the caller may make the call. It has no side effects and depends on nothing but its arguments.
 func (p *Policy) Decide(c Caller, call Call, r Request) Decision {
-	d := Decision{Call: call}
-	if p == nil || p.digest == "" {
+	completed, refusal := p.complete(call)
+	d := Decision{Call: completed}
+	switch {
+	case p == nil || p.digest == "":
 		return d.deny(PolicyError, "no policy is loaded")
-	}
-	if call.listing() {
-		completed, err := p.Complete(call)
-		if err != nil {
-			return d.deny(SurfaceOff, call.Method+" needs a default project and a default location")
-		}
-		d.Call = completed
+	case refusal != nil:
+		return d.deny(refusal.Reason, refusal.Detail)
 	}
 	t, ok := newTarget(d.Call)
 	if !ok {

@@ -3,9 +3,11 @@ package fake
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -155,8 +157,16 @@ func TestCutBreaksTunnelsThatStand(t *testing.T) {
 	e := startEgress(t, map[string]string{"echo.example:443": echo(t)})
 	_, r := openTunnel(t, e)
 	e.Cut("echo.example:443")
-	if b, err := r.ReadByte(); err == nil {
-		t.Errorf("got %q through a cut tunnel", b)
+	if b, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v through a cut tunnel, want it broken", b, err)
+	}
+	// A tunnel whose target is cut while it is being opened does not open.
+	if e.open(new(tunnel), "echo.example:443") {
+		t.Error("a tunnel opens to a target that is cut")
+	}
+	e.Mend("echo.example:443")
+	if !e.open(new(tunnel), "echo.example:443") {
+		t.Error("no tunnel opens to a target that was mended")
 	}
 }
 
@@ -166,8 +176,8 @@ func TestCloseBreaksTunnelsThatStand(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := r.ReadByte(); err == nil {
-		t.Errorf("got %q through a closed proxy", b)
+	if b, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v through a closed proxy, want it broken", b, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,20 +65,22 @@ func fetchKeys(t *testing.T, c *http.Client, issuer string) jwt.Keyfunc {
 }
 
 func publicKey(t *testing.T, k jwk) any {
-	number := func(s string) *big.Int {
+	bytes := func(s string) []byte {
 		b, err := base64.RawURLEncoding.DecodeString(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return new(big.Int).SetBytes(b)
+		return b
 	}
 	if k.KeyType == "RSA" {
-		return &rsa.PublicKey{N: number(k.N), E: int(number(k.E).Int64())}
+		return &rsa.PublicKey{N: new(big.Int).SetBytes(bytes(k.N)), E: int(new(big.Int).SetBytes(bytes(k.E)).Int64())}
 	}
-	if len(k.X) != 43 || len(k.Y) != 43 {
-		t.Errorf("got coordinates of %d and %d characters, want 43", len(k.X), len(k.Y))
+	// Fails unless both coordinates have their full length.
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, bytes(k.X), bytes(k.Y)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(k.X), Y: number(k.Y)}
+	return key
 }
 
 // verify is a careful verifier of tokens for the audience "gateway".

@@ -328,6 +328,9 @@ func TestEveryRefusalIsMadeInTheShapeOfItsParty(t *testing.T) {
 				t.Errorf("got refusals %+v, want one of %s", refusals, test.want)
 			}
 			checkCode(t, got, test)
+			if strings.Contains(got.Body, "ya29.") || strings.Contains(got.Body, "eyJ") {
+				t.Error("the refusal repeats a token")
+			}
 		})
 	}
 	slices.Sort(seen)

@@ -141,7 +141,7 @@ func (p *program) listen(ctx context.Context) error {
 // mandatory.
 func serverTLS(cfg *config.Config) (*tls.Config, error) {
 	if cfg.SPOE.TLSCert == "" {
-		return nil, nil //nolint:nilnil // no TLS is an answer
+		return nil, nil
 	}
 	cert, err := tls.LoadX509KeyPair(cfg.SPOE.TLSCert, cfg.SPOE.TLSKey)
 	if err != nil {

@@ -94,7 +94,7 @@ func Load(file string, overrides map[string]string) (*Config, error) {
 }
 
 func (c *Config) readFile(file string) error {
-	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}

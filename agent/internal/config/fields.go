@@ -22,7 +22,7 @@ type Field struct {
 // Fields returns every key in the order of the documentation.
 func Fields() []Field { return append([]Field(nil), fields...) }
 
-var fields = []Field{ //nolint:gochecknoglobals // a table, never written
+var fields = []Field{ // a table, never written
 	{"spoe.listen", "unix@/run/vertex-spoa/spoa.sock",
 		"Where HAProxy connects: unix@/path, or host:port. Tokens cross this wire: a host that is not loopback needs TLS.",
 		func(c *Config, s string) error { return notEmpty(&c.SPOE.Listen, s) }},

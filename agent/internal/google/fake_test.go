@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -228,13 +227,12 @@ type world struct {
 	*Source
 	iam  *fakeIAM
 	base *fakeBase
-	log  *lockedBuffer
 }
 
 // inBubble makes a world for use inside a synctest bubble. The bubble's function closes it.
 func inBubble(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{iam: newFakeIAM(t), base: newFakeBase(), log: &lockedBuffer{}}
+	w := &world{iam: newFakeIAM(t), base: newFakeBase()}
 	c := Config{Base: w.base.token, Endpoint: "https://iam.test", Client: &http.Client{Transport: inProcess{w.iam}}}
 	w.build(t, c, change)
 	return w
@@ -243,7 +241,7 @@ func inBubble(t *testing.T, change ...func(*Config)) *world {
 // onLoopback makes a world whose calls go over TCP.
 func onLoopback(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{iam: newFakeIAM(t), base: newFakeBase(), log: &lockedBuffer{}}
+	w := &world{iam: newFakeIAM(t), base: newFakeBase()}
 	server := httptest.NewServer(w.iam)
 	t.Cleanup(server.Close)
 	w.build(t, Config{Base: w.base.token, Endpoint: server.URL, Client: server.Client()}, change)
@@ -291,6 +289,7 @@ func wantReason(t *testing.T, err error, want Reason) *Error {
 	return e
 }
 
+// lockedBuffer takes the lines of a log from any goroutine.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -307,5 +306,3 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
-
-var _ io.Writer = (*lockedBuffer)(nil)

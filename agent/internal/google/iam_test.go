@@ -1,7 +1,6 @@
 package google
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -342,7 +341,7 @@ func TestNewRefusesMissingParts(t *testing.T) {
 
 // A server that repeats the agent's own token, a Base that fails with it, every way in which a token can be met: nothing prints one.
 func TestNoSecretIsPrinted(t *testing.T) {
-	var log bytes.Buffer
+	log := &lockedBuffer{}
 	stderr := captureStderr(t)
 	var mu sync.Mutex
 	printed := map[string]string{}
@@ -359,7 +358,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	base := newFakeBase()
 	w := onLoopback(t, func(c *Config) {
 		c.Base = base.token
-		c.Log = slog.New(slog.NewJSONHandler(&syncWriter{w: &log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		c.OnMint = func(account string, _ time.Duration, err error) { note("OnMint", account, err) }
 	})
 	echo := func(status int) {
@@ -404,17 +403,6 @@ func TestNoSecretIsPrinted(t *testing.T) {
 			t.Errorf("%s holds a minted token:\n%s", what, text)
 		}
 	}
-}
-
-type syncWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *syncWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
 }
 
 // captureStderr collects what is written to os.Stderr until the function it returns is called.

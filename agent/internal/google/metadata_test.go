@@ -133,24 +133,24 @@ func TestMetadataThatFails(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			return true
 		}, "no service account is attached"},
-		"a refusal that repeats a token": {func(w http.ResponseWriter, what string) bool {
+		"a refusal that repeats a token": {func(w http.ResponseWriter, _ string) bool {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte(baseMarker))
 			return true
 		}, "status 403"},
-		"an answer that is not JSON": {func(w http.ResponseWriter, what string) bool {
+		"an answer that is not JSON": {func(w http.ResponseWriter, _ string) bool {
 			_, _ = w.Write([]byte(baseMarker))
 			return true
 		}, "cannot be read"},
-		"an empty token": {func(w http.ResponseWriter, what string) bool {
+		"an empty token": {func(w http.ResponseWriter, _ string) bool {
 			_, _ = w.Write([]byte(`{"access_token":"","expires_in":3599}`))
 			return true
 		}, "cannot be read"},
-		"a token with a line break": {func(w http.ResponseWriter, what string) bool {
+		"a token with a line break": {func(w http.ResponseWriter, _ string) bool {
 			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER\r\nx: y","expires_in":3599}`))
 			return true
 		}, "cannot stand in a header"},
-		"a token that expired": {func(w http.ResponseWriter, what string) bool {
+		"a token that expired": {func(w http.ResponseWriter, _ string) bool {
 			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER","expires_in":-5}`))
 			return true
 		}, "expired at"},
