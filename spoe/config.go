@@ -125,7 +125,19 @@ func (h Hooks) inFlight(delta int) {
 
 // complete returns c with its defaults, or an error that lists every fault.
 func (c Config) complete() (Config, error) {
-	var faults []error
+	orDefault(&c.Timeout, DefaultTimeout)
+	orDefault(&c.MaxConns, DefaultMaxConns)
+	orDefault(&c.MaxInFlight, DefaultMaxInFlight)
+	orDefault(&c.MaxInFlightPerConn, DefaultMaxInFlightPerConn)
+	orDefault(&c.MaxFrameSize, DefaultMaxFrameSize)
+	orDefault(&c.Pipelining, PipeliningAuto)
+	if faults := c.faults(); len(faults) > 0 {
+		return Config{}, fmt.Errorf("spoe: %w", errors.Join(faults...))
+	}
+	return c, nil
+}
+
+func (c Config) faults() (faults []error) {
 	if c.Handler == nil {
 		faults = append(faults, errors.New("no handler"))
 	}
@@ -135,12 +147,6 @@ func (c Config) complete() (Config, error) {
 	if c.Log == nil {
 		faults = append(faults, errors.New("no log"))
 	}
-	orDefault(&c.Timeout, DefaultTimeout)
-	orDefault(&c.MaxConns, DefaultMaxConns)
-	orDefault(&c.MaxInFlight, DefaultMaxInFlight)
-	orDefault(&c.MaxInFlightPerConn, DefaultMaxInFlightPerConn)
-	orDefault(&c.MaxFrameSize, DefaultMaxFrameSize)
-	orDefault(&c.Pipelining, PipeliningAuto)
 	if c.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("timeout %v is negative", c.Timeout))
 	}
@@ -155,10 +161,7 @@ func (c Config) complete() (Config, error) {
 	default:
 		faults = append(faults, fmt.Errorf("pipelining %q is not auto, on or off", c.Pipelining))
 	}
-	if len(faults) > 0 {
-		return Config{}, fmt.Errorf("spoe: %w", errors.Join(faults...))
-	}
-	return c, nil
+	return faults
 }
 
 // orDefault sets *v to d where it is zero.

@@ -75,6 +75,23 @@ func TestViolationsAreAnsweredWithTheirStatus(t *testing.T) {
 	}
 }
 
+// A close with bytes unread resets the connection: the peer would get an error
+// in place of the rest.
+func TestLeaveIsTakenWithoutAReset(t *testing.T) {
+	r := serveUnix(t, Config{})
+	for name, sent := range map[string][]byte{"a violation": {0, 0, 0, 0}, "a disconnect": wireDisconnect(0)} {
+		p := r.dial()
+		p.hello("")
+		p.send(sent, make([]byte, 60_000))
+		if f := p.recv(); f.kind != 102 {
+			t.Errorf("%s: got frame %d, want an AGENT-DISCONNECT", name, f.kind)
+		}
+		r.await("the connection lingers", func() bool { return r.sent["AGENT-DISCONNECT"] > 0 })
+		p.closed()
+		_ = p.nc.Close()
+	}
+}
+
 func TestDisconnectIsAnswered(t *testing.T) {
 	r := serveUnix(t, Config{})
 	p := r.dial()

@@ -133,7 +133,7 @@ func (o *outbox) release() {
 func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.writing || o.held {
+	if o.writing {
 		return
 	}
 	o.writing = true

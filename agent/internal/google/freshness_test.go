@@ -651,8 +651,8 @@ func TestWarmMintsAllAndJoinsTheErrors(t *testing.T) {
 		if !ok || len(joined.Unwrap()) != 2 {
 			t.Fatalf("got %v, want two errors", err)
 		}
-		wantReason(t, joined.Unwrap()[0], AccountForbidden)
-		wantReason(t, joined.Unwrap()[1], MintInvalid)
+		_ = wantReason(t, joined.Unwrap()[0], AccountForbidden)
+		_ = wantReason(t, joined.Unwrap()[1], MintInvalid)
 		n := len(w.iam.seen())
 		for _, r := range rs[3:] {
 			w.mustGet(t, r)
@@ -811,7 +811,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		start := time.Now()
 		w.Close()
 		w.Close()
-		wantReason(t, <-failed, MintUnavailable)
+		_ = wantReason(t, <-failed, MintUnavailable)
 		if time.Since(start) != 0 {
 			t.Errorf("Close took %v", time.Since(start))
 		}
