@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"syscall"
@@ -16,8 +15,7 @@ import (
 
 // TestMakeSandbox starts what `make sandbox` starts, plays the curl commands it prints, and ends it as ^C does.
 func TestMakeSandbox(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "sandbox")
-	cmd.Dir = ".."
+	cmd := makeCommand(t, "sandbox")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C reaches the whole group
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.StdoutPipe()

@@ -111,6 +111,8 @@ func TestParseKeyRefuses(t *testing.T) {
 	for _, c := range smallOrder(t) {
 		cases["Ed25519 point of small order "+c[:8]+c[60:]] = o.with("x", encode(unhex(t, c)))
 	}
+	point := append(unbase64(t, e["x"]), unbase64(t, e["y"])...)
+	cases["coordinates cut in another place"] = e.with("x", encode(point[:31]), "y", encode(point[31:]))
 	// y = 2 is on no point of the curve.
 	cases["no point of Ed25519"] = o.with("x", encode(unhex(t, "02"+strings.Repeat("00", 31))))
 	for name, key := range cases {
@@ -124,6 +126,15 @@ func TestParseKeyRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func unbase64(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(v.(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -173,6 +184,26 @@ func TestEd25519KeysOfEverySortAreAccepted(t *testing.T) {
 		if err := checkEd25519(public); err != nil {
 			t.Errorf("key of seed %d: %v", i, err)
 		}
+	}
+}
+
+// A point whose y is below 19 has a second encoding, y+p, which still fits 255 bits.
+func TestEd25519KeysHaveOneEncoding(t *testing.T) {
+	points := 0
+	for y := byte(2); y < 19; y++ {
+		short := append([]byte{y}, make([]byte, 31)...)
+		long := bytes.Repeat([]byte{0xff}, 32)
+		long[0], long[31] = 0xed+y, 0x7f
+		if checkEd25519(short) != nil {
+			continue
+		}
+		points++
+		if err := checkEd25519(long); err == nil {
+			t.Errorf("y = %d is accepted in its long form", y)
+		}
+	}
+	if points == 0 {
+		t.Error("no y below 19 is a point: the test shows nothing")
 	}
 }
 

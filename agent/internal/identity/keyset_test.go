@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -447,6 +448,13 @@ func TestKnownKidNeverFetches(t *testing.T) {
 func TestWithSharesKeySets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, always(200, set("a")))
+		names := map[string]bool{}
+		var naming sync.Mutex
+		o.OnKeys = func(issuer string, _ int, _ error) {
+			naming.Lock()
+			defer naming.Unlock()
+			names[issuer] = true
+		}
 		old, err := New([]Issuer{s.issuer()}, o)
 		if err != nil {
 			t.Fatal(err)
@@ -476,6 +484,11 @@ func TestWithSharesKeySets(t *testing.T) {
 		if got := verify(t, old, "a"); got != "" {
 			t.Errorf("closed verifier with keys in hand: reason = %q, want none", got)
 		}
+		naming.Lock()
+		if !names["corp"] || !names["renamed"] {
+			t.Errorf("hook was called for %v, want the old and then the new name", names)
+		}
+		naming.Unlock()
 		next.Close()
 		time.Sleep(time.Hour)
 		if got, want := len(s.fetches()), 4; got != want {
@@ -492,6 +505,9 @@ func TestWithSharesKeySets(t *testing.T) {
 		late.Ready(t.Context())
 		if got := verify(t, late, "a"); got != "" {
 			t.Errorf("verifier after a closed one: reason = %q, want none", got)
+		}
+		if got, want := len(s.fetches()), 5; got != want {
+			t.Errorf("%d fetches, want %d: a dead set is not shared", got, want)
 		}
 	})
 }
@@ -524,6 +540,11 @@ func TestCloseEndsAFetchUnderWay(t *testing.T) {
 		go func() { waiting <- verify(t, v, "a") }()
 		synctest.Wait()
 		v.Close()
+		select {
+		case <-v.issuers[0].keys.stopped:
+		default:
+			t.Error("Close does not wait for its goroutine")
+		}
 		if got, want := <-waiting, IssuerUnavailable; got != want {
 			t.Errorf("reason = %q, want %q", got, want)
 		}
@@ -598,14 +619,47 @@ func TestFileIsReadAgainEachMinute(t *testing.T) {
 	})
 }
 
+// A timer that fires while a token asks takes the token's wish along: it must not come back as one more fetch.
+func TestWishIsGrantedOnce(t *testing.T) {
+	s := &keySet{nudge: make(chan struct{}, 1), users: 1}
+	flight := s.ask()
+	s.begin()
+	if len(s.nudge) != 0 {
+		t.Error("the wish outlives the fetch that grants it")
+	}
+	s.end(nil)
+	select {
+	case <-flight:
+	default:
+		t.Error("the token still waits after the fetch")
+	}
+}
+
+func TestErrorOfAPeerIsCleaned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newSimulated(t, func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("peer said \n\x1b[2Jé %s", strings.Repeat("x", 2000))
+		})
+		v := newVerifier(t, o, s.issuer())
+		got := v.Status()[0].Error
+		if len(got) > 512 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("Status error = %q, want short ASCII text", got)
+		}
+	})
+}
+
 func TestOddFilesAreErrors(t *testing.T) {
 	directory := t.TempDir()
+	pipe := filepath.Join(directory, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	large := filepath.Join(directory, "large")
 	if err := os.WriteFile(large, make([]byte, 512<<10+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, file := range map[string]string{
-		"a missing file": filepath.Join(directory, "none"), "a directory": directory, "a device": "/dev/zero", "a large file": large,
+		"a missing file": filepath.Join(directory, "none"), "a directory": directory, "a device": "/dev/zero", "a large file": large, "a pipe": pipe,
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newVerifier(t, options(t), Issuer{Name: "file", URL: simulatedURL, Audiences: []string{"vertex"}, JWKSFile: file})
