@@ -27,6 +27,7 @@ type Config struct {
 	Metrics   *Metrics
 	Log       *slog.Logger
 
+	Callers    int           // verified tokens that are remembered, 0 for none; see callers
 	MaxWaiting int           // requests that may wait for keys or a token at once, default 1024; more are denied OVERLOADED
 	WarmUp     time.Duration // bound on the first fetch of keys and tokens, default 10s
 }
@@ -50,6 +51,7 @@ type Agent struct {
 type snapshot struct {
 	policy  *policy.Policy
 	issuers *identity.Verifier
+	callers *callers // nil if none are remembered
 }
 
 // New loads the policy and returns an agent that can answer at once; keys and tokens come in by and by (see WarmUp). A policy that does
@@ -60,8 +62,8 @@ func New(cfg Config) (*Agent, error) {
 		return nil, errors.New("agent: no policy directory")
 	case cfg.Keys == nil, cfg.Tokens == nil, cfg.Audit == nil, cfg.Metrics == nil, cfg.Log == nil:
 		return nil, errors.New("agent: Keys, Tokens, Audit, Metrics and Log are required")
-	case cfg.MaxWaiting < 0, cfg.WarmUp < 0:
-		return nil, errors.New("agent: MaxWaiting and WarmUp must not be negative")
+	case cfg.Callers < 0, cfg.MaxWaiting < 0, cfg.WarmUp < 0:
+		return nil, errors.New("agent: Callers, MaxWaiting and WarmUp must not be negative")
 	}
 	if cfg.MaxWaiting == 0 {
 		cfg.MaxWaiting = 1024
@@ -92,7 +94,7 @@ func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Tim
 	if err := r.check(); err != nil {
 		return ans, err
 	}
-	ans.identity, err = s.issuers.Verify(ctx, r.Authorization, now)
+	ans.identity, err = s.verify(ctx, r.Authorization, now)
 	clock.lap(&ans.verify)
 	if err != nil {
 		return ans, err

@@ -57,7 +57,12 @@ func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issuers of the policy in %s: %w", a.cfg.PolicyDir, err)
 	}
-	return &snapshot{policy: p, issuers: issuers}, nil
+	remembered, err := newCallers(a.cfg.Callers, issuersOf(p))
+	if err != nil {
+		issuers.Close()
+		return nil, err
+	}
+	return &snapshot{policy: p, issuers: issuers, callers: remembered}, nil
 }
 
 // WarmUp fetches every issuer's keys and mints a token for every account of the policy, so that no caller has to wait for that. It ends

@@ -70,7 +70,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"github.com/golang-jwt/jwt":           {"agent/internal/identity", "test/fake"},
 		"cloud.google.com/go":                 {"agent/internal/google", "test/fake"},
 		"google.golang.org/api":               {"agent/internal/google", "test/fake"},
-		"github.com/hashicorp/golang-lru":     {"agent/internal/google"},
+		"github.com/hashicorp/golang-lru":     {"agent", "agent/internal/google"},
 		"go.yaml.in/yaml":                     {"policy/strictyaml"},
 		"github.com/prometheus/client_golang": {"agent"},
 		"google.golang.org/genai":             {"test/fake", "test/sandbox", "test"},

@@ -102,7 +102,7 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 	}
 	if p.agent, err = agent.New(agent.Config{
 		PolicyDir: cfg.Policy.Dir, Keys: client, Tokens: p.tokens, Audit: p.audit, Metrics: metrics, Log: log,
-		WarmUp: cfg.Google.WarmUp,
+		Callers: cfg.Identity.Callers, WarmUp: cfg.Google.WarmUp,
 	}); err != nil {
 		return nil, loadError{err}
 	}

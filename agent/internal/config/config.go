@@ -18,12 +18,13 @@ import (
 
 // Config is a complete configuration: what was not written has its default. Only Load makes one.
 type Config struct {
-	SPOE   SPOE
-	Policy Policy
-	Google Google
-	Audit  Audit
-	Admin  Admin
-	Log    Log
+	SPOE     SPOE
+	Policy   Policy
+	Identity Identity
+	Google   Google
+	Audit    Audit
+	Admin    Admin
+	Log      Log
 }
 
 // SPOE is about the socket HAProxy connects to.
@@ -47,6 +48,9 @@ type Policy struct {
 	Dir  string
 	Poll time.Duration
 }
+
+// Identity is about the callers.
+type Identity struct{ Callers int }
 
 // Google is about the tokens.
 type Google struct {

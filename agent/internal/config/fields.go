@@ -41,11 +41,11 @@ var fields = []Field{ // a table, never written
 	{"spoe.pipelining", "auto", "auto announces pipelining to the HAProxy versions that are safe with it; on and off force it.",
 		func(c *Config, s string) error { return oneOf(&c.SPOE.Pipelining, s, "auto", "on", "off") }},
 	{"spoe.max_connections", "4096", "Connections from HAProxy; one more is closed at once.",
-		func(c *Config, s string) error { return number(&c.SPOE.MaxConnections, s) }},
+		func(c *Config, s string) error { return number(&c.SPOE.MaxConnections, s, 1) }},
 	{"spoe.max_in_flight", "8192", "Requests without an answer in all; one more is denied OVERLOADED.",
-		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlight, s) }},
+		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlight, s, 1) }},
 	{"spoe.max_in_flight_per_connection", "128", "Requests without an answer on one connection; one more is denied OVERLOADED.",
-		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlightPerConnection, s) }},
+		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlightPerConnection, s, 1) }},
 	{"spoe.drain", "10s", "On SIGTERM: how long connections may take to become idle before they are closed.",
 		func(c *Config, s string) error { return duration(&c.SPOE.Drain, s, 0, time.Hour) }},
 
@@ -53,6 +53,9 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { return notEmpty(&c.Policy.Dir, s) }},
 	{"policy.poll", "1s", "How often the directory is compared with the policy in force. SIGHUP reloads at once.",
 		func(c *Config, s string) error { return duration(&c.Policy.Poll, s, 50*time.Millisecond, time.Hour) }},
+
+	{"identity.remembered_callers", "10000", "Verified tokens whose signature is not looked at again for a minute at most; 0 for none.",
+		func(c *Config, s string) error { return number(&c.Identity.Callers, s, 0) }},
 
 	{"google.credentials_endpoint", "https://iamcredentials.googleapis.com",
 		"Address of the IAM Credentials API; another one for Private Service Connect or a restricted address.",
@@ -102,10 +105,11 @@ func duration(to *time.Duration, s string, least, most time.Duration) error {
 	return nil
 }
 
-func number(to *int, s string) error {
+func number(to *int, s string, least int) error {
+	const most = 1_000_000
 	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > 1_000_000 {
-		return fmt.Errorf("%q is not a number between 1 and 1000000", s)
+	if err != nil || n < least || n > most {
+		return fmt.Errorf("%q is not a number between %d and %d", s, least, most)
 	}
 	*to = n
 	return nil

@@ -19,6 +19,8 @@ type Identity struct {
 	IssuedAt  time.Time // the iat claim, or the zero time
 	Expiry    time.Time // the exp claim, without leeway
 
+	Generation uint64 // of the issuer's keys it was verified with: see Verifier.Generation
+
 	// Claims holds every claim as a JSON value: string, bool, int64, float64, []any, map[string]any or nil. A number is an int64 when
 	// it is written as an integer and fits, a float64 otherwise.
 	Claims map[string]any

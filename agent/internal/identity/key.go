@@ -29,6 +29,8 @@ type key struct {
 	algorithm string // alg, or "" where the key names none
 	public    crypto.PublicKey
 	digest    [sha256.Size]byte // of the public key alone
+
+	generation uint64 // of the keyring it stands in
 }
 
 // fits reports whether the key may verify signatures of algorithm: its alg, when it has one, type and curve must all agree (RFC 8725

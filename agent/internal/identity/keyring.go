@@ -59,6 +59,9 @@ func parseKeyring(document []byte, issuer string, fetched time.Time) (*keyring, 
 		return nil, fmt.Errorf("none of the %d keys of the key set is usable %q", len(raws), r.dropped)
 	}
 	r.generation = generation(r.keys)
+	for _, k := range r.keys {
+		k.generation = r.generation
+	}
 	return r, nil
 }
 

@@ -139,7 +139,7 @@ func (v *Verifier) Status() []IssuerStatus {
 }
 
 // Generation returns a number that changes whenever the usable keys of the issuer of that name change, and 0 while it has none. Whoever
-// remembers an Identity must forget it when the number is no longer the same: its key may have been withdrawn.
+// remembers an Identity must forget it when the number is no longer that of the Identity: its key may have been withdrawn.
 func (v *Verifier) Generation(issuer string) uint64 {
 	i := v.byName[issuer]
 	if i == nil {
@@ -179,7 +179,7 @@ func (v *Verifier) Verify(ctx context.Context, authorization secret.Text, now ti
 	if err := i.check(t, k, now); err != nil {
 		return Identity{}, err
 	}
-	return i.identity(t), nil
+	return i.identity(t, k), nil
 }
 
 // check verifies signature and claims.
@@ -242,11 +242,11 @@ func (i *issuer) checkClaims(c *claims, now time.Time) error {
 	return nil
 }
 
-func (i *issuer) identity(t *token) Identity {
+func (i *issuer) identity(t *token, k *key) Identity {
 	c := t.claims
 	id := Identity{
 		Issuer: i.Name, IssuerURL: c.issuer, Subject: c.subject, Audience: c.audience, TokenID: c.id, KeyID: t.header.keyID,
-		Expiry: c.expiry.Time, Claims: c.all,
+		Expiry: c.expiry.Time, Claims: c.all, Generation: k.generation,
 	}
 	if c.issuedAt != nil {
 		id.IssuedAt = c.issuedAt.Time

@@ -45,6 +45,7 @@ func TestVerifyReturnsTheCaller(t *testing.T) {
 			want := Identity{
 				Issuer: "corp", IssuerURL: p.URL, Subject: "alice", Audience: []string{"vertex"}, TokenID: "t1",
 				KeyID: "k-" + algorithm, IssuedAt: now.Add(-10 * time.Second), Expiry: now.Add(300 * time.Second),
+				Generation: v.Generation("corp"),
 				Claims: map[string]any{
 					"iss": p.URL, "sub": "alice", "aud": "vertex", "jti": "t1",
 					"iat": now.Unix() - 10, "nbf": now.Unix() - 10, "exp": now.Unix() + 300,
