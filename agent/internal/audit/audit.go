@@ -7,7 +7,6 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,9 @@ import (
 // MaxPending is the number of bytes that may wait for a write. When the sink cannot take them as fast as they come, further lines are
 // refused with ErrFull rather than kept.
 const MaxPending = 4 << 20
+
+// maxKept is the largest buffer that is kept for the next batch.
+const maxKept = 256 << 10
 
 var (
 	// ErrFull means that MaxPending bytes are waiting for the sink already.
@@ -44,7 +46,7 @@ type Log struct {
 
 // batch is a run of lines and what to call when they are written.
 type batch struct {
-	lines bytes.Buffer
+	lines []byte
 	done  []func(error)
 }
 
@@ -97,14 +99,10 @@ func (l *Log) enqueue(r *Record, done func(error)) error {
 	if l.closed {
 		return ErrClosed
 	}
-	if l.queue.lines.Len() >= MaxPending {
+	if len(l.queue.lines) >= MaxPending {
 		return ErrFull
 	}
-	before := l.queue.lines.Len()
-	if err := r.appendTo(&l.queue.lines); err != nil {
-		l.queue.lines.Truncate(before)
-		return fmt.Errorf("audit: encode record: %w", err)
-	}
+	l.queue.lines = r.appendTo(l.queue.lines)
 	l.queue.done = append(l.queue.done, done)
 	return nil
 }
@@ -143,7 +141,7 @@ func (l *Log) commit() (more bool) {
 	l.spare = batch{}
 	l.mu.Unlock()
 
-	err := l.write(b.lines.Bytes())
+	err := l.write(b.lines)
 	for i, done := range b.done {
 		done(err)
 		b.done[i] = nil
@@ -151,9 +149,8 @@ func (l *Log) commit() (more bool) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b.lines.Reset()
-	b.done = b.done[:0]
-	if b.lines.Cap() <= MaxPending {
+	b.lines, b.done = b.lines[:0], b.done[:0]
+	if cap(b.lines) <= maxKept {
 		l.spare = b
 	}
 	if len(l.queue.done) > 0 {

@@ -258,17 +258,14 @@ func TestReopenFollowsARotation(t *testing.T) {
 }
 
 func TestALineCannotBeBrokenFromOutside(t *testing.T) {
-	var b bytes.Buffer
 	r := record("a\nb")
 	r.Subject = "eve\"},\n{\"decision\":\"allow\u2028\x00\xff"
-	if err := r.appendTo(&b); err != nil {
-		t.Fatal(err)
-	}
-	if got := bytes.Count(b.Bytes(), []byte("\n")); got != 1 {
-		t.Errorf("%d newlines, want 1: %q", got, b.String())
+	b := r.appendTo(nil)
+	if got := bytes.Count(b, []byte("\n")); got != 1 {
+		t.Errorf("%d newlines, want 1: %q", got, b)
 	}
 	var got map[string]any
-	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatal(err)
 	}
 	if want := "eve\"},\n{\"decision\":\"allow\u2028\x00\ufffd"; got["subject"] != want {
@@ -284,16 +281,12 @@ func TestTheLineHasTheseFields(t *testing.T) {
 		Policy: "digest", TokenFingerprint: "0011", TokenExpiry: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC), UserAgent: "ua", TraceParent: "tp",
 		VerifyMicros: 1, PolicyMicros: 2, MintMicros: 3,
 	}
-	var b bytes.Buffer
-	if err := r.appendTo(&b); err != nil {
-		t.Fatal(err)
-	}
 	want := `{"v":1,"time":"2026-01-02T03:04:05.000006Z","id":"id","attempt":2,"decision":"allow","status":200,"reason":"R","detail":"d",` +
 		`"issuer":"corp","subject":"alice","jti":"j","src":"192.0.2.1","http_method":"POST","uri":"/v1/x","project":"p","location":"l",` +
 		`"publisher":"google","model":"m","endpoint":"e","method":"generateContent","stream":true,"role":"role","rule":"rule","account":"a@b",` +
 		`"policy":"digest","token_fingerprint":"0011","token_expiry":"2026-01-02T04:00:00.000000Z","user_agent":"ua","traceparent":"tp",` +
 		`"t_verify":1,"t_policy":2,"t_mint":3}` + "\n"
-	if diff := cmp.Diff(want, b.String()); diff != "" {
+	if diff := cmp.Diff(want, string(r.appendTo(nil))); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
 }
@@ -303,6 +296,30 @@ func TestOpenSaysWhichFile(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "missing/audit.jsonl") {
 		t.Errorf("got %v, want a not-exist error that names the file", err)
 	}
+}
+
+// Every text reads back as encoding/json would write it.
+func FuzzAppendString(f *testing.F) {
+	for _, s := range []string{"", "plain", "\"quoted\\", "\x00\x1f\x7f", "\u2028\u2029\ufffd", "caf\u00e9 \U0001f600", "\xff\xc0\xaf", "a\xe2\x80"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b := appendString(nil, s)
+		var got, want string
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatalf("%q: %v in %s", s, err, b)
+		}
+		oracle, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(oracle, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got != want || bytes.ContainsAny(b, "\n\r\u2028\u2029") {
+			t.Errorf("%q reads back as %q, want %q", s, got, want)
+		}
+	})
 }
 
 type discard struct{ io.Writer }

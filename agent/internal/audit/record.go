@@ -1,9 +1,10 @@
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
+	"fmt"
+	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // Version is the version of the line's schema. A field may be added without a new version; a field that changes its meaning or goes
@@ -55,64 +56,93 @@ type Record struct {
 	MintMicros   int64
 }
 
-// line is the JSON shape of a Record: names, order, and what is left out when empty.
-type line struct {
-	V           int    `json:"v"`
-	Time        string `json:"time"`
-	ID          string `json:"id"`
-	Attempt     int64  `json:"attempt"`
-	Decision    string `json:"decision"`
-	Status      int    `json:"status"`
-	Reason      string `json:"reason,omitempty"`
-	Detail      string `json:"detail,omitempty"`
-	Issuer      string `json:"issuer,omitempty"`
-	Subject     string `json:"subject,omitempty"`
-	TokenID     string `json:"jti,omitempty"`
-	Source      string `json:"src,omitempty"`
-	HTTPMethod  string `json:"http_method,omitempty"`
-	URI         string `json:"uri,omitempty"`
-	Project     string `json:"project,omitempty"`
-	Location    string `json:"location,omitempty"`
-	Publisher   string `json:"publisher,omitempty"`
-	Model       string `json:"model,omitempty"`
-	Endpoint    string `json:"endpoint,omitempty"`
-	Method      string `json:"method,omitempty"`
-	Stream      bool   `json:"stream,omitempty"`
-	Role        string `json:"role,omitempty"`
-	Rule        string `json:"rule,omitempty"`
-	Account     string `json:"account,omitempty"`
-	Policy      string `json:"policy,omitempty"`
-	Token       string `json:"token_fingerprint,omitempty"`
-	TokenExpiry string `json:"token_expiry,omitempty"`
-	UserAgent   string `json:"user_agent,omitempty"`
-	TraceParent string `json:"traceparent,omitempty"`
-	Verify      int64  `json:"t_verify"`
-	Decide      int64  `json:"t_policy"`
-	Mint        int64  `json:"t_mint"`
-}
-
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
+// appendTo appends r as one line of JSON, newline included. Fields that are empty are left out, but for those that every line has.
+func (r *Record) appendTo(b []byte) []byte {
+	b = append(b, `{"v":`...)
+	b = strconv.AppendInt(b, Version, 10)
+	b = append(b, `,"time":"`...)
+	b = r.Time.UTC().AppendFormat(b, timeFormat)
+	b = append(b, '"')
+	b = appendField(b, "id", r.ID)
+	b = appendNumber(b, "attempt", r.Attempt)
+	b = appendField(b, "decision", r.Decision)
+	b = appendNumber(b, "status", int64(r.Status))
+	for _, f := range [...]struct{ name, value string }{
+		{"reason", r.Reason}, {"detail", r.Detail},
+		{"issuer", r.Issuer}, {"subject", r.Subject}, {"jti", r.TokenID}, {"src", r.Source},
+		{"http_method", r.HTTPMethod}, {"uri", r.URI}, {"project", r.Project}, {"location", r.Location},
+		{"publisher", r.Publisher}, {"model", r.Model}, {"endpoint", r.Endpoint}, {"method", r.Method},
+	} {
+		b = appendUnlessEmpty(b, f.name, f.value)
 	}
-	return t.UTC().Format(timeFormat)
+	if r.Stream {
+		b = append(b, `,"stream":true`...)
+	}
+	for _, f := range [...]struct{ name, value string }{
+		{"role", r.Role}, {"rule", r.Rule}, {"account", r.Account}, {"policy", r.Policy}, {"token_fingerprint", r.TokenFingerprint},
+	} {
+		b = appendUnlessEmpty(b, f.name, f.value)
+	}
+	if !r.TokenExpiry.IsZero() {
+		b = append(b, `,"token_expiry":"`...)
+		b = r.TokenExpiry.UTC().AppendFormat(b, timeFormat)
+		b = append(b, '"')
+	}
+	b = appendUnlessEmpty(b, "user_agent", r.UserAgent)
+	b = appendUnlessEmpty(b, "traceparent", r.TraceParent)
+	b = appendNumber(b, "t_verify", r.VerifyMicros)
+	b = appendNumber(b, "t_policy", r.PolicyMicros)
+	b = appendNumber(b, "t_mint", r.MintMicros)
+	return append(b, '}', '\n')
 }
 
-// appendTo writes r as one line, newline included, to b. JSON escapes what would break the line.
-func (r *Record) appendTo(b *bytes.Buffer) error {
-	enc := json.NewEncoder(b) // its Encode ends with the newline
-	enc.SetEscapeHTML(false)
-	return enc.Encode(line{
-		V: Version, Time: stamp(r.Time), ID: r.ID, Attempt: r.Attempt,
-		Decision: r.Decision, Status: r.Status, Reason: r.Reason, Detail: r.Detail,
-		Issuer: r.Issuer, Subject: r.Subject, TokenID: r.TokenID, Source: r.Source,
-		HTTPMethod: r.HTTPMethod, URI: r.URI, Project: r.Project, Location: r.Location, Publisher: r.Publisher,
-		Model: r.Model, Endpoint: r.Endpoint, Method: r.Method, Stream: r.Stream,
-		Role: r.Role, Rule: r.Rule, Account: r.Account, Policy: r.Policy,
-		Token: r.TokenFingerprint, TokenExpiry: stamp(r.TokenExpiry),
-		UserAgent: r.UserAgent, TraceParent: r.TraceParent,
-		Verify: r.VerifyMicros, Decide: r.PolicyMicros, Mint: r.MintMicros,
-	})
+func appendUnlessEmpty(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendField(b, name, value)
+}
+
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return appendString(append(b, '"', ':'), value)
+}
+
+func appendNumber(b []byte, name string, n int64) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return strconv.AppendInt(append(b, '"', ':'), n, 10)
+}
+
+// appendString appends s as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD. U+2028 and U+2029, at which some
+// readers break lines, are escaped.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	for from := 0; from < len(s); {
+		plain := from
+		for plain < len(s) && s[plain] >= ' ' && s[plain] < utf8.RuneSelf && s[plain] != '"' && s[plain] != '\\' {
+			plain++
+		}
+		b = append(b, s[from:plain]...)
+		if plain == len(s) {
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s[plain:])
+		b = appendRune(b, r)
+		from = plain + size
+	}
+	return append(b, '"')
+}
+
+func appendRune(b []byte, r rune) []byte {
+	switch {
+	case r == '"' || r == '\\':
+		return append(b, '\\', byte(r))
+	case r < ' ' || r == '\u2028' || r == '\u2029':
+		return fmt.Appendf(b, `\u%04x`, r)
+	}
+	return utf8.AppendRune(b, r) // U+FFFD for what is not UTF-8
 }
