@@ -3,10 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +35,7 @@ type Agent struct {
 	cfg     Config
 	current atomic.Pointer[snapshot]
 
+	tasks   sync.Pool     // of *task
 	waiting chan struct{} // one element per request that left the connection's goroutine
 	group   sync.WaitGroup
 
@@ -72,6 +71,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg.WarmUp = 10 * time.Second
 	}
 	a := &Agent{cfg: cfg, waiting: make(chan struct{}, cfg.MaxWaiting)}
+	a.tasks.New = func() any { return newTask(a) }
 	if err := a.Reload(); err != nil {
 		return nil, err
 	}
@@ -103,6 +103,7 @@ func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Tim
 	if err != nil {
 		return ans, err
 	}
+	ans.uri = ans.call.URI()
 	if err := r.checkBody(); err != nil {
 		return ans, err
 	}
@@ -142,71 +143,37 @@ var immediately = func() context.Context { // never written
 // ServeSPOE implements spoe.Handler. What can be answered from memory is answered on the connection's own goroutine, as soon as the
 // audit lines of the batch are written; what has to wait for keys or for a token moves to a goroutine of its own.
 func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply) {
-	now := time.Now()
-	r, err := newRequest(n)
-	if err != nil {
-		ans := answer{}
-		ans.refuse(err)
-		a.finish(r, ans, now, reply)
+	t := a.tasks.Get().(*task)
+	t.now, t.reply = time.Now(), reply
+	if err := t.request.read(n); err != nil {
+		t.answer.refuse(err)
+		t.record()
 		return
 	}
 	s := a.current.Load()
-	ans, err := a.judgeSafely(immediately, s, r, now)
+	err := t.judge(immediately, s)
 	if !errors.Is(err, context.Canceled) {
-		ans.settle(err)
-		a.finish(r, ans, now, reply)
+		t.answer.settle(err)
+		t.record()
 		return
 	}
 	select {
 	case a.waiting <- struct{}{}:
 	default:
-		ans.refuse(&fault{reason: Overloaded, detail: "too many requests wait for keys or tokens"})
-		a.finish(r, ans, now, reply)
+		t.answer.refuse(&fault{reason: Overloaded, detail: "too many requests wait for keys or tokens"})
+		t.record()
 		return
 	}
 	a.group.Go(func() {
 		defer func() { <-a.waiting }()
-		ans, err := a.judgeSafely(ctx, s, r, now)
-		ans.settle(err)
-		a.finish(r, ans, now, reply)
+		t.answer.settle(t.judge(ctx, s))
+		t.record()
 		a.cfg.Audit.Flush()
 	})
 }
 
 // EndBatch commits the audit lines of the NOTIFYs that one read brought, which releases their answers.
 func (a *Agent) EndBatch() { a.cfg.Audit.Flush() }
-
-// judgeSafely turns a panic into a denial: a request must not be able to end the process.
-func (a *Agent) judgeSafely(ctx context.Context, s *snapshot, r *request, now time.Time) (ans answer, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			a.cfg.Log.Error("panic while deciding", "id", r.ID, "stack", string(debug.Stack()))
-			ans, err = answer{digest: s.policy.Digest()}, &fault{reason: Internal, detail: fmt.Sprintf("panic: %T", p)}
-		}
-	}()
-	return a.judge(ctx, s, r, now)
-}
-
-// finish records the answer and gives it once the record is written. An allow whose record cannot be written becomes a denial; a denial
-// stays one.
-func (a *Agent) finish(r *request, ans answer, now time.Time, reply spoe.Reply) {
-	a.cfg.Audit.Append(ans.record(r, now), func(err error) {
-		if err != nil {
-			a.cfg.Metrics.auditFailed()
-			if ans.allowed() {
-				ans.refuse(&fault{reason: AuditUnavailable, detail: "audit line not written", err: err})
-			}
-		}
-		a.cfg.Metrics.decided(&ans)
-		var actions [maxActions]spoe.Action
-		if err := reply(ans.appendActions(actions[:0])); err != nil {
-			a.cfg.Metrics.undelivered()
-		}
-	})
-}
-
-// maxActions is at least the number of variables an answer sets.
-const maxActions = 20
 
 // Overload is what HAProxy is told when a bound of the server refuses a request before it is looked at, or when an answer cannot be
 // encoded.

@@ -20,6 +20,7 @@ type answer struct {
 
 	identity identity.Identity
 	call     policy.Call
+	uri      string // canonical path and query of the call, once it is parsed
 	decision policy.Decision
 	token    google.Token
 	digest   string // of the policy
@@ -89,7 +90,7 @@ func (a *answer) appendActions(to []spoe.Action) []spoe.Action {
 	if a.allowed() {
 		to = append(to,
 			spoe.SetString(spoe.ScopeRequest, "token", a.token.Value.Reveal()),
-			spoe.SetString(scope, "uri", a.decision.Call.URI()),
+			spoe.SetString(scope, "uri", a.uri),
 			spoe.SetString(scope, "host", a.decision.Call.Host()),
 			spoe.SetInt(scope, "status", 200))
 		return append(to, spoe.SetString(scope, "decision", policy.Allow.String()))

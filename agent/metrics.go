@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,11 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	decisions    *prometheus.CounterVec
+	known        sync.Map // decision -> prometheus.Counter: a child is found faster than its labels are compared
 	stages       *prometheus.HistogramVec
+	verify       prometheus.Observer
+	decide       prometheus.Observer
+	mint         prometheus.Observer
 	auditErrors  prometheus.Counter
 	withheld     prometheus.Counter
 	mints        *prometheus.CounterVec
@@ -65,25 +70,44 @@ func NewMetrics() *Metrics {
 		frames:      counter("spop_frames_total", "SPOP frames received by type.", "type"),
 		spopErrors:  counter("spop_errors_total", "SPOP errors by kind.", "kind"),
 	}
+	m.verify, m.decide, m.mint = m.stages.WithLabelValues("verify"), m.stages.WithLabelValues("policy"), m.stages.WithLabelValues("mint")
 	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.mints, m.mintDuration, m.keyFetches, m.keys, m.reloads,
 		m.reloadTime, m.connections, m.frames, m.spopErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
+// decision is the labels of decisions_total.
+type decision struct {
+	allow              bool
+	reason, role, rule string
+}
+
 func (m *Metrics) decided(a *answer) {
+	d := decision{a.allowed(), string(a.reason), a.decision.Role, a.decision.Rule}
+	m.counter(d).Inc()
+	observe(m.verify, a.verify)
+	observe(m.decide, a.decide)
+	observe(m.mint, a.mint)
+}
+
+func (m *Metrics) counter(d decision) prometheus.Counter {
+	if c, ok := m.known.Load(d); ok {
+		return c.(prometheus.Counter)
+	}
 	verdict := "deny"
-	if a.allowed() {
+	if d.allow {
 		verdict = "allow"
 	}
-	m.decisions.WithLabelValues(verdict, string(a.reason), a.decision.Role, a.decision.Rule).Inc()
-	for _, s := range [...]struct {
-		name string
-		d    time.Duration
-	}{{"verify", a.verify}, {"policy", a.decide}, {"mint", a.mint}} {
-		if s.d > 0 {
-			m.stages.WithLabelValues(s.name).Observe(s.d.Seconds())
-		}
+	c := m.decisions.WithLabelValues(verdict, d.reason, d.role, d.rule)
+	m.known.Store(d, c)
+	return c
+}
+
+// observe leaves out the stages that a request did not reach.
+func observe(o prometheus.Observer, d time.Duration) {
+	if d > 0 {
+		o.Observe(d.Seconds())
 	}
 }
 
@@ -112,10 +136,20 @@ func (m *Metrics) Minted(account string, d time.Duration, err error) {
 
 // SPOE returns the hooks of the SPOP server.
 func (m *Metrics) SPOE() spoe.Hooks {
+	notify, ack := m.frames.WithLabelValues("NOTIFY"), m.frames.WithLabelValues("ACK") // all others are rare
 	return spoe.Hooks{
 		Connection: func(delta int) { m.connections.Add(float64(delta)) },
-		Frame:      func(kind string) { m.frames.WithLabelValues(kind).Inc() },
-		Error:      func(kind string) { m.spopErrors.WithLabelValues(kind).Inc() },
+		Frame: func(kind string) {
+			switch kind {
+			case "NOTIFY":
+				notify.Inc()
+			case "ACK":
+				ack.Inc()
+			default:
+				m.frames.WithLabelValues(kind).Inc()
+			}
+		},
+		Error: func(kind string) { m.spopErrors.WithLabelValues(kind).Inc() },
 	}
 }
 

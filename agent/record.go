@@ -14,20 +14,20 @@ const (
 	maxSubject = 512
 )
 
-// record is the audit line of the answer. It is made before the answer is given, so an allow in it was decided, and given if the
-// record could be written.
-func (a *answer) record(r *request, now time.Time) *audit.Record {
+// describe fills the record of the answer. That is made before the answer is given: an allow in it was decided, and given if the record
+// could be written.
+func (a *answer) describe(rec *audit.Record, r *request, now time.Time) {
 	code, verdict := status(200), "allow"
 	if !a.allowed() {
 		code, _ = explain(a.reason)
 		verdict = "deny"
 	}
 	call := a.forwarded()
-	uri := pathOf(r.URI)
-	if call.Method != "" {
-		uri = call.URI()
+	uri := a.uri
+	if uri == "" {
+		uri = pathOf(r.URI)
 	}
-	rec := &audit.Record{
+	*rec = audit.Record{
 		Time: now, ID: cut(r.ID, maxText), Attempt: r.Attempt,
 		Decision: verdict, Status: int(code), Reason: string(a.reason), Detail: cut(a.detail, maxURI),
 		Issuer: a.identity.Issuer, Subject: cut(a.identity.Subject, maxSubject), TokenID: cut(a.identity.TokenID, maxText), Source: r.Source,
@@ -41,7 +41,6 @@ func (a *answer) record(r *request, now time.Time) *audit.Record {
 	if a.allowed() {
 		rec.TokenFingerprint, rec.TokenExpiry = a.token.Value.Fingerprint(), a.token.Expiry
 	}
-	return rec
 }
 
 // pathOf leaves out everything that may be a query: that is where callers put credentials that this agent refuses.

@@ -14,7 +14,7 @@ const contractVersion = 1
 // messageAuthorize is the name of the message that asks for a decision.
 const messageAuthorize = "authorize"
 
-// request is what HAProxy tells of one HTTP request, copied out of the frame.
+// request is what HAProxy tells of one HTTP request.
 type request struct {
 	ID      string // HAProxy's unique-id
 	Attempt int64  // 1, or 2 when HAProxy asks again
@@ -50,14 +50,13 @@ func (f *fault) Error() string {
 
 func (f *fault) Unwrap() error { return f.err }
 
-// newRequest reads the arguments of the message "authorize". A missing mandatory argument, or one of another type, is a *fault; the
-// request then holds what could be read, for the record. Unknown arguments and messages are left alone, so that HAProxy's
-// configuration may be newer than this program.
-func newRequest(n *spoe.Notify) (*request, error) {
-	r := &request{}
+// read reads the arguments of the message "authorize". A missing mandatory argument, or one of another type, is a *fault; the request
+// then holds what could be read, for the record. Unknown arguments and messages are left alone, so that HAProxy's configuration may be
+// newer than this program. The texts are those of n, and valid as long as it is.
+func (r *request) read(n *spoe.Notify) error {
 	m := find(n, messageAuthorize)
 	if m == nil {
-		return r, &fault{reason: ArgumentMissing, detail: fmt.Sprintf("no message %q in the frame", messageAuthorize)}
+		return &fault{reason: ArgumentMissing, detail: fmt.Sprintf("no message %q in the frame", messageAuthorize)}
 	}
 	a := arguments{message: m}
 	version := a.integer("v", required)
@@ -76,11 +75,11 @@ func newRequest(n *spoe.Notify) (*request, error) {
 	r.TraceParent = a.text("traceparent", optional)
 	switch {
 	case len(a.faults) > 0:
-		return r, &fault{reason: ArgumentMissing, detail: strings.Join(a.faults, ", ")}
+		return &fault{reason: ArgumentMissing, detail: strings.Join(a.faults, ", ")}
 	case version != contractVersion:
-		return r, &fault{reason: ContractVersion, detail: fmt.Sprintf("contract version %d, want %d", version, contractVersion)}
+		return &fault{reason: ContractVersion, detail: fmt.Sprintf("contract version %d, want %d", version, contractVersion)}
 	}
-	return r, nil
+	return nil
 }
 
 func find(n *spoe.Notify, name string) *spoe.Message {

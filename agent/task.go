@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"vertex-spoa/agent/internal/audit"
+	"vertex-spoa/spoe"
+)
+
+// maxActions is at least the number of variables an answer sets.
+const maxActions = 20
+
+// task is one request from its NOTIFY to its answer. Tasks are used again: what a request held is gone when its answer is given.
+type task struct {
+	agent   *Agent
+	request request
+	answer  answer
+	now     time.Time
+	reply   spoe.Reply
+
+	actions  [maxActions]spoe.Action
+	recorded func(error) // answerRecorded, bound once
+}
+
+func newTask(a *Agent) *task {
+	t := &task{agent: a}
+	t.recorded = t.answerRecorded
+	return t
+}
+
+// judge is Agent.judge, and turns a panic into a denial: a request must not be able to end the process.
+func (t *task) judge(ctx context.Context, s *snapshot) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.agent.cfg.Log.Error("panic while deciding", "id", t.request.ID, "stack", string(debug.Stack()))
+			t.answer, err = answer{digest: s.policy.Digest()}, &fault{reason: Internal, detail: fmt.Sprintf("panic: %T", p)}
+		}
+	}()
+	t.answer, err = t.agent.judge(ctx, s, &t.request, t.now)
+	return err
+}
+
+// record hands the answer to the audit log, which gives it once it is written.
+func (t *task) record() {
+	var r audit.Record
+	t.answer.describe(&r, &t.request, t.now)
+	t.agent.cfg.Audit.Append(&r, t.recorded)
+}
+
+// answerRecorded gives the answer. An allow whose record could not be written becomes a denial; a denial stays one.
+func (t *task) answerRecorded(err error) {
+	a := t.agent
+	if err != nil {
+		a.cfg.Metrics.auditFailed()
+		if t.answer.allowed() {
+			t.answer.refuse(&fault{reason: AuditUnavailable, detail: "audit line not written", err: err})
+		}
+	}
+	a.cfg.Metrics.decided(&t.answer)
+	if err := t.reply(t.answer.appendActions(t.actions[:0])); err != nil {
+		a.cfg.Metrics.undelivered()
+	}
+	*t = task{agent: a, recorded: t.recorded} // no token stays behind
+	a.tasks.Put(t)
+}
