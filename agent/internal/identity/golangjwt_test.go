@@ -59,7 +59,7 @@ func TestFencesAroundGolangJWT(t *testing.T) {
 		"a subject is not required":        {ec(head.String(), claims.with("sub", absent).String()), jwt.MapClaims{}, ClaimMissing},
 	}) {
 		t.Run(name, func(t *testing.T) {
-			key := crypto.PublicKey(p256Private().Public())
+			key := p256Private().Public()
 			if strings.Contains(name, "PS") {
 				key = rsaPrivate().Public()
 			}

@@ -116,7 +116,7 @@ func TestKeysAreRefreshedWhenTheDocumentSaysSo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newSimulated(t, always(200, set("a"), "Cache-Control", header))
 				newVerifier(t, o, s.issuer())
-				time.Sleep(3 * time.Hour) // simulated
+				<-time.After(3 * time.Hour) // simulated
 				calls := s.fetches()
 				if len(calls) < 3 {
 					t.Fatalf("%d fetches in 3 h, want more", len(calls))
@@ -141,7 +141,7 @@ func TestFailedFetchIsRetriedEverMoreSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, unreachable)
 		v := newVerifier(t, o, s.issuer())
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		calls := s.fetches()
 		for i, full := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 			pause := calls[i+1] - calls[i]
@@ -150,7 +150,7 @@ func TestFailedFetchIsRetriedEverMoreSlowly(t *testing.T) {
 			}
 		}
 		s.answer(always(200, set("a")))
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if got := verify(t, v, "a"); got != "" {
 			t.Errorf("once the issuer is back: reason = %q, want none", got)
@@ -180,14 +180,14 @@ func TestKeysServeADayAfterTheIssuerIsGone(t *testing.T) {
 		s, o := newSimulated(t, always(200, set("a")))
 		v := newVerifier(t, o, s.issuer())
 		s.answer(unreachable)
-		time.Sleep(24*time.Hour - time.Second)
+		<-time.After(24*time.Hour - time.Second)
 		if got := verify(t, v, "a"); got != "" {
 			t.Errorf("within the day: reason = %q, want none", got)
 		}
 		if got := v.Status()[0]; !got.Usable || got.Keys != 1 || got.Error == "" || got.Age < 23*time.Hour {
 			t.Errorf("within the day: Status = %+v, want usable, 1 key, an error and its age", got)
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if got, want := verify(t, v, "a"), IssuerUnavailable; got != want {
 			t.Errorf("after the day: reason = %q, want %q", got, want)
 		}
@@ -239,7 +239,7 @@ func TestBadDocumentDoesNotReplaceGoodKeys(t *testing.T) {
 					hosts.Store(r.URL.Scheme+"://"+r.URL.Host, true)
 					return reply(r)
 				})
-				time.Sleep(6 * time.Minute)
+				<-time.After(6 * time.Minute)
 				synctest.Wait()
 				if got := verify(t, v, "a"); got != "" {
 					t.Errorf("reason = %q, want none: the old keys stay", got)
@@ -285,7 +285,7 @@ func TestWithdrawnKeyStopsAtTheNextRefresh(t *testing.T) {
 		v := newVerifier(t, o, s.issuer())
 		before := v.Generation("corp")
 		s.answer(always(200, set("b")))
-		time.Sleep(301 * time.Second)
+		<-time.After(301 * time.Second)
 		synctest.Wait()
 		if got, want := verify(t, v, "a"), UnknownKey; got != want {
 			t.Errorf("reason = %q, want %q", got, want)
@@ -304,7 +304,7 @@ func TestUnknownKidFetchesAtMostOnceInTenSeconds(t *testing.T) {
 			if got, want := verify(t, v, fmt.Sprint("x", i)), UnknownKey; got != want {
 				t.Fatalf("reason = %q, want %q", got, want)
 			}
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		want := []time.Duration{0, 0, 10 * time.Second, 20 * time.Second}
 		if diff := cmp.Diff(want, s.fetches()); diff != "" {
@@ -317,9 +317,9 @@ func TestNewKeyIsFoundByItsFirstToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, always(200, set("a")))
 		v := newVerifier(t, o, s.issuer())
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		s.answer(func(*http.Request) (*http.Response, error) {
-			time.Sleep(200 * time.Millisecond)
+			<-time.After(200 * time.Millisecond)
 			return respond(200, set("b")), nil
 		})
 		if got := verify(t, v, "b"); got != "" {
@@ -332,7 +332,7 @@ func TestNewKeyIsFoundByItsFirstToken(t *testing.T) {
 func TestNewKeyIsFoundWhenAFetchIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, func(*http.Request) (*http.Response, error) {
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			return respond(200, set("a")), nil
 		})
 		v, err := New([]Issuer{s.issuer()}, o)
@@ -370,7 +370,7 @@ func TestTokenWaitsAMomentOnly(t *testing.T) {
 		if got := verify(t, v, "a"); got != "" {
 			t.Errorf("known key meanwhile: reason = %q, want none", got)
 		}
-		time.Sleep(5 * time.Second) // the fetch is given up
+		<-time.After(5 * time.Second) // the fetch is given up
 		synctest.Wait()
 		begin = time.Now()
 		_, err = v.Verify(t.Context(), bearerOf(tokenOf(simulatedURL, "b")), time.Now())
@@ -391,7 +391,7 @@ func TestDoneContextDoesNotWait(t *testing.T) {
 		done, cancel := context.WithCancel(t.Context())
 		cancel()
 		s, o := newSimulated(t, func(*http.Request) (*http.Response, error) {
-			time.Sleep(200 * time.Millisecond)
+			<-time.After(200 * time.Millisecond)
 			return respond(200, set("a")), nil
 		})
 		v, err := New([]Issuer{s.issuer()}, o)
@@ -417,7 +417,7 @@ func TestDoneContextDoesNotWait(t *testing.T) {
 		if err := try("b"); !errors.Is(err, context.Canceled) {
 			t.Errorf("an unknown kid: %v, want the context's error", err)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if got, want := len(s.fetches()), 2; got != want {
 			t.Errorf("%d fetches, want %d: the second on behalf of the unknown kid", got, want)
@@ -432,7 +432,7 @@ func TestKnownKidNeverFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, always(200, jwks(jwk(otherP256(), "a"), jwk(rsaPrivate(), "r"))))
 		v := newVerifier(t, o, s.issuer())
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if got, want := verify(t, v, "a"), BadSignature; got != want {
 			t.Errorf("bad signature: reason = %q, want %q", got, want)
 		}
@@ -476,7 +476,7 @@ func TestWithSharesKeySets(t *testing.T) {
 		}
 		old.Close()
 		old.Close()
-		time.Sleep(301 * time.Second)
+		<-time.After(301 * time.Second)
 		synctest.Wait()
 		if got, want := len(s.fetches()), 4; got != want {
 			t.Errorf("%d fetches, want %d: the shared set lives on", got, want)
@@ -490,7 +490,7 @@ func TestWithSharesKeySets(t *testing.T) {
 		}
 		naming.Unlock()
 		next.Close()
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if got, want := len(s.fetches()), 4; got != want {
 			t.Errorf("%d fetches, want %d: nobody uses the sets any more", got, want)
 		}
@@ -605,7 +605,7 @@ func TestFileIsReadAgainEachMinute(t *testing.T) {
 			t.Errorf("at the start: reason = %q, want none", got)
 		}
 		write(set("b"))
-		time.Sleep(67 * time.Second)
+		<-time.After(67 * time.Second)
 		synctest.Wait()
 		if got := v.Status()[0]; got.Age > 10*time.Second {
 			t.Errorf("after a minute: age = %v, want the file read again", got.Age)
@@ -673,7 +673,7 @@ func TestOddFilesAreErrors(t *testing.T) {
 func TestThousandUnknownKidsCauseOneFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newSimulated(t, func(*http.Request) (*http.Response, error) {
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			return respond(200, set("a")), nil
 		})
 		v := newVerifier(t, o, s.issuer())

@@ -43,9 +43,7 @@ func (o object) with(pairs ...any) object {
 	return o
 }
 
-type marker struct{ string }
-
-var absent = &marker{}
+var absent = new(int) // its address marks a member to be left out
 
 func (o object) String() string {
 	b, err := json.Marshal(map[string]any(o))
