@@ -119,9 +119,9 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 func (p *program) listen(ctx context.Context) error {
 	var err error
 	if p.cfg.Admin.Listen != "" {
-		var lc net.ListenConfig
-		if p.adminListener, err = lc.Listen(ctx, "tcp", p.cfg.Admin.Listen); err != nil {
-			return fmt.Errorf("admin.listen: %w", err)
+		p.adminListener, err = listenAdmin(ctx, p.cfg.Admin.Listen)
+		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			return err
 		}
 		p.admin = &http.Server{Handler: p.agent.Admin(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 			ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
@@ -135,6 +135,35 @@ func (p *program) listen(ctx context.Context) error {
 		return fmt.Errorf("spoe.listen: %w", err)
 	}
 	return nil
+}
+
+func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin.listen: %w", err)
+	}
+	return l, nil
+}
+
+// serveAdmin serves the admin listener. An address in use is most likely that of the agent which this one replaces: HAProxy's questions
+// are answered meanwhile, and the address is taken over when the other agent has drained.
+func (p *program) serveAdmin(ctx context.Context) error {
+	if p.adminListener == nil {
+		p.log.Warn("admin address is in use, trying until it is free", "listen", p.cfg.Admin.Listen)
+	}
+	for p.adminListener == nil {
+		select {
+		case <-ctx.Done():
+			return http.ErrServerClosed
+		case <-time.After(100 * time.Millisecond):
+		}
+		var err error
+		if p.adminListener, err = listenAdmin(ctx, p.cfg.Admin.Listen); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+	return p.admin.Serve(p.adminListener)
 }
 
 // serverTLS returns the TLS configuration of the SPOP listener, nil where none is configured. A client CA makes a certificate of HAProxy's
@@ -181,7 +210,7 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	})
 	if p.admin != nil {
 		group.Go(func() {
-			if err := p.admin.Serve(p.adminListener); !errors.Is(err, http.ErrServerClosed) {
+			if err := p.serveAdmin(ctx); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("admin listener: %w", err))
 			}
 		})
