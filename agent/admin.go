@@ -22,6 +22,7 @@ type readiness struct {
 	Policy    string                  `json:"policy"`
 	Reload    ReloadStatus            `json:"reload"`
 	Issuers   []identity.IssuerStatus `json:"issuers"`
+	Identity  google.AccountStatus    `json:"identity"` // the agent's own
 	Accounts  []google.AccountStatus  `json:"accounts"`
 	Time      time.Time               `json:"time"`
 }
@@ -32,7 +33,7 @@ func (a *Agent) readiness() readiness {
 	s := a.current.Load()
 	r := readiness{
 		Listening: a.listening.Load(), WarmedUp: a.warm.Load(), Policy: s.policy.Digest(), Reload: *a.reload.Load(),
-		Issuers: s.issuers.Status(), Accounts: a.cfg.Tokens.Status(), Time: time.Now().UTC(),
+		Issuers: s.issuers.Status(), Identity: a.cfg.Tokens.Own(), Accounts: a.cfg.Tokens.Status(), Time: time.Now().UTC(),
 	}
 	r.Ready = r.Listening && r.WarmedUp
 	return r
