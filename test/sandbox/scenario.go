@@ -114,6 +114,8 @@ func callerScenarios() []Scenario {
 		calling("role research, its own service account", "research", "200 as vx-research", call),
 		calling("role research, preview model", "research", "200 as vx-research",
 			Call{Target: base + "gemini-2.5-flash-preview:generateContent"}),
+		calling("role search, a prompt of 4 MB", "search-eng", "200 as vx-search",
+			Call{Target: generate, Body: strings.Replace(prompt, "Say hello.", strings.Repeat("Say hello. ", 4<<20/11), 1)}),
 		calling("role search, listing the models", "search-eng", "200 as vx-search",
 			Call{Method: http.MethodGet, Target: "/v1beta1/publishers/google/models"}),
 		calling("caller without a role", "sales", "403 NO_ROLE"+refused, call),
