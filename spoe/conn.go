@@ -20,6 +20,7 @@ import (
 const (
 	helloTimeout  = 5 * time.Second        // from accept to a complete HELLO
 	frameTimeout  = 5 * time.Second        // from the first byte of a frame to its last
+	drainQuiet    = 200 * time.Millisecond // from the last byte of a draining connection to its end
 	lingerTimeout = 500 * time.Millisecond // from our last byte to the peer's close
 	maxHello      = 4 << 10                // bytes of a HELLO; HAProxy's has about 150
 )
@@ -45,6 +46,7 @@ type conn struct {
 	// For the reading goroutine alone.
 	latest       *call // on a connection without pipelining
 	lastDeadline time.Time
+	last         bool      // a NOTIFY has come since the drain began
 	partialSince time.Time // when the frame began that is incomplete
 }
 
@@ -164,7 +166,7 @@ func (c *conn) converse(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.srv.draining.Load() && c.idle() {
+		if c.srv.draining.Load() && c.drained(notifies > 0) {
 			return errDrained
 		}
 		if err := c.fill(); err != nil {
@@ -297,8 +299,8 @@ func (c *conn) fill() error {
 		deadline = c.partialSince.Add(frameTimeout)
 	}
 	draining := c.srv.draining.Load()
-	if draining && (deadline.IsZero() || c.lastDeadline.Before(deadline)) {
-		deadline = c.lastDeadline
+	if rest := c.restUntil(); draining && (deadline.IsZero() || rest.Before(deadline)) {
+		deadline = rest
 	}
 	err := c.in.fill(deadline)
 	switch {
@@ -310,9 +312,22 @@ func (c *conn) fill() error {
 	return err
 }
 
-// idle reports whether nothing that is under way can still be answered.
-func (c *conn) idle() bool {
-	return c.inFlight.Load() == 0 || !time.Now().Before(c.lastDeadline)
+// drained reports whether a draining connection may end, given whether NOTIFYs
+// have just come. The best moment is after an answer: HAProxy sees it together
+// with the end. A connection that was in use a moment ago and is closed while
+// HAProxy thinks it idle may cost a NOTIFY that is under way.
+func (c *conn) drained(notified bool) bool {
+	c.last = c.last || notified
+	return c.last && c.inFlight.Load() == 0 || !time.Now().Before(c.restUntil())
+}
+
+// restUntil returns when a draining connection has nothing left to wait for.
+func (c *conn) restUntil() time.Time {
+	rest := c.in.at.Add(drainQuiet)
+	if c.inFlight.Load() > 0 && c.lastDeadline.After(rest) {
+		return c.lastDeadline
+	}
+	return rest
 }
 
 // maxAck returns the longest ACK, without its length prefix.

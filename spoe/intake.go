@@ -24,7 +24,7 @@ type intake struct {
 	max        uint32 // the longest frame, without its length prefix
 	buf        []byte
 	start, end int       // of what has not been taken yet
-	at         time.Time // when the last read returned
+	at         time.Time // when the last bytes came
 
 	mu       sync.Mutex
 	deadline time.Time // as set on conn
@@ -92,9 +92,9 @@ func (in *intake) fill(deadline time.Time) error {
 		return err
 	}
 	n, err := in.conn.Read(in.buf[in.end:])
-	in.end += n
-	in.at = time.Now()
 	if n > 0 {
+		in.end += n
+		in.at = time.Now()
 		return nil // an error that lasts will come again
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && in.wasWoken() {

@@ -156,9 +156,12 @@ func TestQueueOfAnswersIsBounded(t *testing.T) {
 		p.send(wireNotify(i, 1))
 	}
 	large := []Action{SetString(ScopeRequest, "a", strings.Repeat("x", 15_900))}
-	var all sync.WaitGroup
+	var replies []Reply
 	for range n {
-		reply := <-h.replies
+		replies = append(replies, <-h.replies)
+	}
+	var all sync.WaitGroup
+	for _, reply := range replies {
 		all.Go(func() { _ = reply(large) })
 	}
 	all.Wait()

@@ -159,8 +159,9 @@ func (s *Server) gone(c *conn) {
 }
 
 // Shutdown drains the server: it closes the listeners, goes on to answer what
-// comes, and closes each connection at the first moment when nothing on it is
-// under way. When ctx ends it closes all of them and returns its cause.
+// comes, and closes each connection after an answer that leaves nothing under
+// way, or when nothing has come on it for 200 ms. When ctx ends it closes all of
+// them and returns its cause.
 //
 // Shutdown returns when the goroutine of each connection has ended, and thus not
 // before a handler that blocks. Those that reply later get ErrUndelivered.

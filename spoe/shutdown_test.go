@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestShutdownClosesIdleConnectionsAtOnce(t *testing.T) {
+func TestShutdownClosesIdleConnections(t *testing.T) {
 	r := serveUnix(t, Config{})
 	var peers []*peer
 	for range 5 {
@@ -78,6 +78,48 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	_ = p.nc.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// HAProxy may be about to use a connection that is idle now. It is closed after
+// the next answer, or when there is no next NOTIFY.
+func TestShutdownWaitsAMomentForTheNextNotify(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before time.Duration // from the last NOTIFY to the drain
+		next   time.Duration // from there to the next NOTIFY, if there is one
+		took   time.Duration
+	}{
+		"a connection idle for long":               {time.Hour, 0, 0},
+		"one used just now, and not again":         {0, 0, drainQuiet},
+		"one used a little ago, and not again":     {drainQuiet / 4, 0, 3 * drainQuiet / 4},
+		"one used just now, and again":             {0, drainQuiet / 2, drainQuiet / 2},
+		"one used for long, and again just before": {drainQuiet - 2, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				p := r.pipe()
+				p.hello("")
+				p.send(wireNotify(1, 1))
+				p.ack(1, 1)
+				pass(tt.before)
+				synctest.Wait()
+				start := time.Now()
+				done := make(chan error, 1)
+				go func() { done <- r.srv.Shutdown(t.Context()) }()
+				if tt.next > 0 {
+					pass(tt.next)
+					p.send(wireNotify(2, 1))
+					p.ack(2, 1)
+				}
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				if got := time.Since(start); got != tt.took {
+					t.Errorf("got %v, want %v", got, tt.took)
+				}
+			})
+		})
 	}
 }
 
