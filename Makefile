@@ -6,7 +6,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo sandbox test test-all lint fuzz bench haproxy clean
+.PHONY: build demo sandbox test test-all lint fuzz bench bench-e2e record haproxy haproxy-versions clean
 
 build: ## one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./agent/cmd/vertex-spoa
@@ -17,31 +17,57 @@ demo: haproxy build ## play every scenario through HAProxy and print what came o
 sandbox: haproxy build ## the same, and stay up with ready-made curl commands
 	$(GO) run ./test/sandbox/cmd/demo -binary $(BIN) -stay
 
-test: haproxy ## everything, end to end against a real HAProxy included
+# The series of HAProxy to test with: all that are supported, or the oldest and the newest.
+export HAPROXY_VERSIONS ?= 2.6 3.0 3.2 3.4
+test: HAPROXY_VERSIONS = 2.6 3.4
+
+test: haproxy-versions ## everything, end to end against real HAProxies included; the last lines say which
 	$(GO) vet ./...
 	$(GO) test -shuffle=on -timeout 10m ./...
+	@test/haproxy.sh report $$HAPROXY_VERSIONS
 
-test-all: haproxy ## the same under the race detector, and the slow parts
+test-all: haproxy-versions ## the same under the race detector, with the slow parts, against every version; fails if one cannot be had
 	$(GO) vet ./...
-	$(GO) test -race -shuffle=on -timeout 30m ./...
+	TEST_ALL=1 $(GO) test -race -shuffle=on -timeout 30m ./...
+	@test/haproxy.sh report --strict $$HAPROXY_VERSIONS
 
 lint:
 	$(GO) run $(LINT) run ./...
 
+# A find is written below testdata and fails the plain run that follows it too. What the plain run does not fail on is the fuzzer's own
+# trouble: at the end of its time it now and then reports that its deadline has passed.
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 			echo "fuzz $$(dirname $$file) $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$(dirname $$file) || \
+			$(GO) test -run "^$$target\$$" $$(dirname $$file); \
 		done; done
 
 bench: ## the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+# Further arguments of the two, such as BENCH="-versions '2.6 3.4' -rounds 10" and RECORD="-only kinds".
+BENCH    ?=
+RECORD   ?=
+
+bench-e2e: haproxy build ## the whole program at work through HAProxy, beside what to compare it with; wrk is installed if it is missing
+	@command -v wrk >/dev/null || ( \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq wrk; \
+		else sudo apt-get update -qq && sudo apt-get install -y -qq wrk; fi )
+	$(GO) run ./test/bench -binary $(BIN) $(BENCH)
+
+record: haproxy-versions ## record real conversations of each version of HAProxy anew, and what the tests of spoe expect of them
+	$(GO) run ./test/record -versions "$$HAPROXY_VERSIONS" $(RECORD)
+	$(GO) test ./spoe -run '^TestRecordings$$' -update
+
 haproxy: ## install HAProxy with the system's package manager if it is missing
 	@command -v haproxy >/dev/null || test -x /usr/sbin/haproxy || ( \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq haproxy; \
 		else sudo apt-get update -qq && sudo apt-get install -y -qq haproxy; fi )
+
+haproxy-versions: haproxy ## fetch further versions of HAProxy into .cache/haproxy, which is not an error where they cannot be had
+	@test/haproxy.sh get $$HAPROXY_VERSIONS
 
 clean:
 	rm -rf bin
