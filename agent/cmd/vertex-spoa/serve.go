@@ -126,15 +126,20 @@ func (p *program) listen(ctx context.Context) error {
 		p.admin = &http.Server{Handler: p.agent.Admin(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 			ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	}
-	secured, err := serverTLS(p.cfg)
+	p.spoeListener, err = listenSPOE(ctx, p.cfg)
+	return err
+}
+
+func listenSPOE(ctx context.Context, cfg *config.Config) (net.Listener, error) {
+	secured, err := serverTLS(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.spoeListener, err = spoe.Listen(ctx, p.cfg.SPOE.Listen, spoe.ListenOptions{Mode: p.cfg.SPOE.Mode, TLS: secured})
+	l, err := spoe.Listen(ctx, cfg.SPOE.Listen, spoe.ListenOptions{Mode: cfg.SPOE.Mode, TLS: secured})
 	if err != nil {
-		return fmt.Errorf("spoe.listen: %w", err)
+		return nil, fmt.Errorf("spoe.listen: %w", err)
 	}
-	return nil
+	return l, nil
 }
 
 func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
@@ -203,11 +208,13 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	defer group.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	group.Go(func() {
-		if err := p.server.Serve(p.spoeListener); !errors.Is(err, spoe.ErrServerClosed) {
+	serve := func(l net.Listener) {
+		if err := p.server.Serve(l); !errors.Is(err, spoe.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			cancel(fmt.Errorf("spoe listener: %w", err))
 		}
-	})
+	}
+	group.Go(func() { serve(p.spoeListener) })
+	group.Go(func() { p.guardSocket(ctx, serve) })
 	if p.admin != nil {
 		group.Go(func() {
 			if err := p.serveAdmin(ctx); !errors.Is(err, http.ErrServerClosed) {

@@ -71,14 +71,6 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-func openFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
-	}
-	return f, nil
-}
-
 // stdout is standard output, which stays open when the log closes.
 type stdout struct{}
 

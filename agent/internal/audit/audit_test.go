@@ -257,6 +257,51 @@ func TestReopenFollowsARotation(t *testing.T) {
 	}
 }
 
+// An agent that was killed inside a line leaves half of it; the next one, and one that runs beside it, start on lines of their own.
+func TestATornLineOfAnotherProcessCostsNoLineOfOurs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	tear := func() {
+		other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.WriteString(`{"id":"torn`); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tear()
+	l, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"after a torn line", "after a whole line"} {
+		l.Append(record(id), func(error) {})
+		l.Flush()
+	}
+	tear()
+	l.Append(record("after another torn line"), func(error) {})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(text)) {
+		var r struct{ ID string }
+		if json.Unmarshal([]byte(line), &r) == nil {
+			got = append(got, r.ID)
+		}
+	}
+	if diff := cmp.Diff([]string{"after a torn line", "after a whole line", "after another torn line"}, got); diff != "" {
+		t.Errorf("readable lines (-want +got):\n%s", diff)
+	}
+}
+
 func TestALineCannotBeBrokenFromOutside(t *testing.T) {
 	r := record("a\nb")
 	r.Subject = "eve\"},\n{\"decision\":\"allow\u2028\x00\xff"
