@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,6 +42,9 @@ type Options struct {
 
 	HAProxyEnv []string // further environment of HAProxy, NAME=VALUE
 	AgentFlags []string // further flags of `vertex-spoa serve`
+	AgentUnder []string // program that the agent is started by, such as prlimit, and its arguments; none if empty
+	TokenBytes int      // size of Google's tokens; 1,024 when 0
+	Workers    bool     // HAProxy runs as master and worker, as Debian's service does, and can be reloaded
 }
 
 // Sandbox is a running whole. Its methods are safe for one scenario at a time.
@@ -80,6 +83,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}()
 	s.World, err = fake.Start(fake.Options{
 		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
+		TokenBytes: s.options.TokenBytes,
 		Accounts: map[string]fake.Account{
 			Search:   {Impersonators: []string{AgentMail}, Projects: []string{Project}},
 			Research: {Impersonators: []string{AgentMail}, Projects: []string{Project}},
@@ -156,20 +160,25 @@ func (s *Sandbox) auditPath() string { return filepath.Join(s.Dir, "audit.jsonl"
 
 // StartAgent starts the agent with the example's configuration, and waits until it is ready.
 func (s *Sandbox) StartAgent(ctx context.Context) error {
-	args := append([]string{"serve", "--config=" + filepath.Join(s.options.Example, "vertex-spoa.yaml"),
+	args := append([]string{s.options.Binary, "serve", "--config=" + filepath.Join(s.options.Example, "vertex-spoa.yaml"),
 		"--spoe.listen=" + s.socket, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms",
 		"--audit.path=" + s.auditPath()}, s.options.AgentFlags...)
-	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), s.options.Binary, args...)
+	args = append(slices.Clone(s.options.AgentUnder), args...)
+	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), args[0], args[1:]...)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.agent = p
 	s.mu.Unlock()
-	return until(ctx, "the agent is ready", func() bool {
+	err = until(ctx, "the agent is ready", func() bool {
 		ready, err := s.Ready(ctx)
 		return err == nil && ready.Ready || !p.running()
 	})
+	if err == nil && !p.running() {
+		return fmt.Errorf("the agent has ended: %s", p.tail(1<<10))
+	}
+	return err
 }
 
 // SignalAgent sends the agent a signal, such as SIGSTOP or SIGHUP.
@@ -255,21 +264,23 @@ func (s *Sandbox) startHAProxy() error {
 	if err != nil {
 		return err
 	}
-	base := s.options.Base
-	if base == "" {
-		base = filepath.Join(s.Dir, "haproxy.cfg")
-		if err := os.WriteFile(base, []byte(minimalBase), 0o600); err != nil {
+	if s.options.Base == "" {
+		s.options.Base = filepath.Join(s.Dir, "haproxy.cfg")
+		if err := os.WriteFile(s.options.Base, []byte(minimalBase), 0o600); err != nil {
 			return err
 		}
 	}
-	s.haproxy, err = start("haproxy", filepath.Join(s.Dir, "haproxy.log"), s.HAProxyEnv(), binary, "-db",
-		"-f", base, "-f", filepath.Join(s.options.Example, "vertex.cfg"))
+	args := append([]string{"-db"}, s.HAProxyFiles()...)
+	if s.options.Workers {
+		args = append(args, "-W", "-S", s.masterSocket())
+	}
+	s.haproxy, err = start("haproxy", s.haproxyLog(), s.HAProxyEnv(), binary, args...)
 	return err
 }
 
 // waitForHAProxy waits until HAProxy has found the agent.
 func (s *Sandbox) waitForHAProxy(ctx context.Context) error {
-	return until(ctx, "HAProxy has found the agent", func() bool {
+	err := until(ctx, "HAProxy has found the agent", func() bool {
 		if !s.haproxy.running() {
 			return true
 		}
@@ -284,6 +295,10 @@ func (s *Sandbox) waitForHAProxy(ctx context.Context) error {
 		defer res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	})
+	if err == nil && !s.haproxy.running() {
+		return fmt.Errorf("HAProxy has ended: %s", s.haproxy.tail(1<<10))
+	}
+	return err
 }
 
 // postMortem is what the programs said last, for an error message.
@@ -295,6 +310,15 @@ func (s *Sandbox) postMortem() string {
 		}
 	}
 	return b.String()
+}
+
+// Logs are the ends of what the programs said, without HAProxy's log of requests, to explain a failure.
+func (s *Sandbox) Logs() string {
+	said, err := s.Notices()
+	if err != nil {
+		said = err.Error()
+	}
+	return fmt.Sprintf("\n--- vertex-spoa\n%s\n--- HAProxy\n%s", s.agent.tail(2<<10), said[max(0, len(said)-2<<10):])
 }
 
 // Close ends everything and removes the temporary folder.
@@ -313,38 +337,4 @@ func (s *Sandbox) Close() {
 	if s.remove {
 		_ = os.RemoveAll(s.Dir)
 	}
-}
-
-// Audit returns the audit lines written so far.
-func (s *Sandbox) Audit() ([]map[string]any, error) { return readLines(s.auditPath()) }
-
-// HAProxyLog returns HAProxy's own JSON log lines written so far.
-func (s *Sandbox) HAProxyLog() ([]map[string]any, error) {
-	return readLines(filepath.Join(s.Dir, "haproxy.log"))
-}
-
-// AgentLog returns the agent's own log.
-func (s *Sandbox) AgentLog() (string, error) {
-	text, err := os.ReadFile(filepath.Join(s.Dir, "agent.log"))
-	return string(text), err
-}
-
-// readLines returns the JSON lines of a file and leaves out what is no JSON object, such as HAProxy's notices.
-func readLines(path string) ([]map[string]any, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var lines []map[string]any
-	for line := range bytes.Lines(text) {
-		if !bytes.HasPrefix(line, []byte("{")) {
-			continue
-		}
-		var fields map[string]any
-		if err := json.Unmarshal(line, &fields); err != nil {
-			return nil, fmt.Errorf("%s: %w in %q", path, err, line)
-		}
-		lines = append(lines, fields)
-	}
-	return lines, nil
 }
