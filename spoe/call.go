@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// call is one NOTIFY from its arrival to its reply.
+// call is one NOTIFY from its arrival to its reply. It is used once only: a
+// reply that comes twice must never answer the NOTIFY of somebody else.
 type call struct {
-	conn     *conn
-	notify   *Notify
-	cancel   context.CancelFunc
-	arrived  time.Time
-	deadline time.Time
-	counted  bool // it has a place in the limits
+	conn    *conn
+	notify  Notify
+	chunk   *chunk // which the notify shares the memory of
+	ctx     callContext
+	counted bool // it has a place in the limits
 
 	answered   atomic.Bool
 	superseded atomic.Bool
@@ -26,15 +26,23 @@ func (c *call) reply(actions []Action) error {
 	if !c.answered.CompareAndSwap(false, true) {
 		return ErrAnswered
 	}
-	err := c.conn.answer(c, actions)
-	c.conn.done(c)
+	idle, err := c.conn.answer(c, actions)
+	c.unpin()
+	c.conn.done(c, idle)
 	return err
+}
+
+// unpin ends the life of the notify's memory. What is kept of it in spite of
+// that shall not look like a question.
+func (c *call) unpin() {
+	c.notify.messages = nil
+	c.chunk.pins.Add(-1)
 }
 
 // supersede ends c: HAProxy has given it up.
 func (c *call) supersede() {
 	c.superseded.Store(true)
-	c.cancel()
+	c.ctx.end()
 }
 
 // dead reports whether nothing may be written for c any more, and why.
@@ -42,39 +50,120 @@ func (c *call) dead(now time.Time) (Reason, bool) {
 	switch {
 	case c.superseded.Load():
 		return ReasonSuperseded, true
-	case !now.Before(c.deadline):
+	case !now.Before(c.ctx.deadline):
 		return ReasonLate, true
 	}
 	return "", false
 }
 
+// takeNotify decodes a NOTIFY and hands it on.
+func (c *conn) takeNotify(ctx context.Context, h header, payload []byte) error {
+	chunk := c.in.chunk
+	if !chunk.pinned() {
+		chunk.scratch.reset()
+	}
+	messages, err := chunk.decode(payload, &c.srv.scratches)
+	if err != nil {
+		return invalid("NOTIFY: %w", err)
+	}
+	c.notify(&call{
+		conn:   c,
+		notify: Notify{streamID: h.streamID, frameID: h.frameID, engineID: c.agreed.engineID, messages: messages},
+		chunk:  chunk,
+		ctx:    callContext{parent: ctx, deadline: c.in.at.Add(c.srv.cfg.Timeout)},
+	})
+	c.out.relieve()
+	return nil
+}
+
+// notify hands a NOTIFY to the handler or, beyond a limit, answers it at once.
+func (c *conn) notify(call *call) {
+	if c.latest != nil {
+		c.latest.supersede()
+	}
+	if !c.agreed.pipelining {
+		c.latest = call
+	}
+	if r := c.acquire(); r != "" {
+		c.srv.cfg.Hooks.error(r)
+		c.refuse(call)
+		return
+	}
+	call.counted = true
+	c.lastDeadline = call.ctx.deadline
+	c.handle(call)
+}
+
+// handle calls the handler. Where that panics, the memory of its NOTIFY stays
+// pinned for good: another goroutine may have it.
+func (c *conn) handle(call *call) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.cfg.Hooks.error(ReasonHandlerPanic)
+			c.logPanic("handler panicked", ReasonHandlerPanic, p)
+			c.refuse(call)
+		}
+	}()
+	call.chunk.pins.Add(1)
+	c.srv.cfg.Handler.ServeSPOE(&call.ctx, &call.notify, call.reply)
+}
+
+// refuse answers a call with Overload, unless it is answered.
+func (c *conn) refuse(call *call) {
+	if call.answered.CompareAndSwap(false, true) {
+		c.done(call, c.answerOverload(call))
+	}
+}
+
+// acquire takes a place in the limits, or returns the one that is full.
+func (c *conn) acquire() Reason {
+	if c.inFlight.Load() >= int64(c.srv.cfg.MaxInFlightPerConn) {
+		return ReasonConnInFlightLimit
+	}
+	if c.srv.inFlight.Add(1) > int64(c.srv.cfg.MaxInFlight) {
+		c.srv.inFlight.Add(-1)
+		return ReasonInFlightLimit
+	}
+	c.inFlight.Add(1)
+	c.srv.cfg.Hooks.inFlight(1)
+	return ""
+}
+
+func (c *conn) release() {
+	c.inFlight.Add(-1)
+	c.srv.inFlight.Add(-1)
+	c.srv.cfg.Hooks.inFlight(-1)
+}
+
 // answer queues the ACK for c and, in its place, the answer of Overload where
-// actions cannot be encoded.
-func (c *conn) answer(call *call, actions []Action) error {
-	err := c.out.answer(call, actions, c.maxAck())
+// actions cannot be encoded. It reports whether nobody is about to write it.
+func (c *conn) answer(call *call, actions []Action) (idle bool, err error) {
+	idle, err = c.out.answer(call, actions, c.maxAck())
+	if err == nil {
+		c.srv.cfg.Hooks.frame("ACK")
+		return idle, nil
+	}
 	var bad *unencodable
 	if errors.As(err, &bad) {
 		c.srv.cfg.Hooks.error(bad.reason)
 		c.log.Error("answer cannot be encoded", "reason", bad.reason, "cause", bad.cause)
-		c.answerOverload(call)
-		return fmt.Errorf("%w: %w", ErrUndelivered, bad)
+		return c.answerOverload(call), fmt.Errorf("%w: %w", ErrUndelivered, bad)
 	}
 	var w withheld
 	if errors.As(err, &w) {
 		c.srv.cfg.Hooks.error(Reason(w))
-		return err
 	}
-	c.srv.cfg.Hooks.frame("ACK")
-	return nil
+	return false, err
 }
 
-// answerOverload queues Overload's answer for a call that is answered.
-func (c *conn) answerOverload(call *call) {
-	actions, ok := c.overload(call.notify)
+// answerOverload queues Overload's answer for a call that is answered, and
+// reports whether nobody is about to write it.
+func (c *conn) answerOverload(call *call) (idle bool) {
+	actions, ok := c.overload(&call.notify)
 	if !ok {
-		return
+		return false
 	}
-	err := c.out.answer(call, actions, c.maxAck())
+	idle, err := c.out.answer(call, actions, c.maxAck())
 	var w withheld
 	switch {
 	case err == nil:
@@ -85,6 +174,7 @@ func (c *conn) answerOverload(call *call) {
 		c.srv.cfg.Hooks.error(ReasonUnanswerable)
 		c.log.Error("overload answer cannot be encoded", "reason", ReasonUnanswerable, "cause", err)
 	}
+	return idle
 }
 
 // overload asks Overload, and reports false where it panics.
@@ -98,16 +188,21 @@ func (c *conn) overload(n *Notify) (actions []Action, ok bool) {
 	return c.srv.cfg.Overload(n), true
 }
 
-// done ends a call that has been answered, and writes unless the reader is
-// about to.
-func (c *conn) done(call *call) {
-	call.cancel()
+// done ends a call that has been answered, and writes if nobody else is about
+// to.
+func (c *conn) done(call *call, idle bool) {
+	call.ctx.end()
 	if call.counted {
 		c.release()
 	}
-	c.srv.cfg.Hooks.notify(time.Since(call.arrived))
-	c.out.flush()
+	c.srv.cfg.Hooks.notify(call.arrived())
+	if idle {
+		c.out.flush()
+	}
 	if c.srv.draining.Load() && c.inFlight.Load() == 0 {
 		c.in.wake()
 	}
 }
+
+// arrived returns when the read returned that brought c.
+func (c *call) arrived() time.Time { return c.ctx.deadline.Add(-c.conn.srv.cfg.Timeout) }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/negasus/haproxy-spoe-go/frame"
-	"github.com/negasus/haproxy-spoe-go/message"
 )
 
 // frameName returns SPOE.txt's name of a frame type (section 3.2.2).
@@ -114,81 +112,9 @@ func item[T any](f *frame.Frame, key string) (*T, error) {
 	return &t, nil
 }
 
-// decodeNotify decodes a complete NOTIFY frame with its length prefix.
-func decodeNotify(raw []byte, engineID string) (*Notify, error) {
-	_, payload, err := splitFrame(raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMessages(payload); err != nil {
-		return nil, err
-	}
-	f, err := readFrame(raw)
-	if err != nil {
-		return nil, err
-	}
-	defer frame.ReleaseFrame(f)
-	n := &Notify{streamID: f.StreamID, frameID: f.FrameID, engineID: engineID}
-	if f.Messages.Len() > 0 {
-		n.messages = make([]Message, f.Messages.Len())
-	}
-	for i, m := range *f.Messages {
-		if n.messages[i], err = decodeMessage(m); err != nil {
-			return nil, err
-		}
-	}
-	return n, nil
-}
-
-func decodeMessage(m *message.Message) (Message, error) {
-	items := m.KV.Data()
-	out := Message{Name: m.Name}
-	if len(items) > 0 {
-		out.Args = make([]Arg, len(items))
-	}
-	for i, item := range items {
-		v, err := decodeValue(item.Value)
-		if err != nil {
-			return Message{}, err
-		}
-		out.Args[i] = Arg{Name: item.Name, Value: v}
-	}
-	return out, nil
-}
-
-// decodeValue returns what the codec made of a TYPED-DATA.
-func decodeValue(v any) (Value, error) {
-	switch v := v.(type) {
-	case nil:
-		return Value{}, nil
-	case bool:
-		return Bool(v), nil
-	case int32:
-		return Int(int64(v)), nil
-	case uint32:
-		return Int(int64(v)), nil
-	case int64:
-		return Int(v), nil
-	case uint64:
-		return Uint(v), nil
-	case net.IP:
-		switch len(v) {
-		case net.IPv4len:
-			return raw(KindIPv4, v), nil
-		case net.IPv6len:
-			return raw(KindIPv6, v), nil
-		}
-	case string:
-		return Text(v), nil
-	case []byte:
-		return Binary(v), nil
-	}
-	return Value{}, fmt.Errorf("value of unknown type %T", v)
-}
-
-// readFrame lets the codec read one complete frame. A frame that has passed
-// the fence should not make it panic, except for HELLO items of another type
-// than the codec wants; if it does panic, that is an error of the frame.
+// readFrame lets the codec read one complete frame. After checkList it panics
+// over nothing but HELLO items of another type than it wants; whatever it
+// panics over is an error of the frame.
 func readFrame(raw []byte) (f *frame.Frame, err error) {
 	defer func() {
 		if recover() != nil {

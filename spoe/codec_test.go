@@ -1,6 +1,7 @@
 package spoe
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -48,7 +49,7 @@ func TestNotifyIsDecoded(t *testing.T) {
 }
 
 // Each of these made the codec panic, allocate by the peer's word, or invent a
-// value. The second column is what the fence says instead.
+// value. The second column is what we say instead.
 func TestHostilePayloadsAreErrors(t *testing.T) {
 	const truncated = "\xf0\x80\x80"
 	tests := map[string]struct {
@@ -103,8 +104,8 @@ func TestHeadersAreChecked(t *testing.T) {
 	}
 }
 
-// The codec reads without a fence: if one of these no longer panics, its fence
-// has lost its reason.
+// The codec alone: if one of these no longer panics, the check before it has
+// lost its reason.
 func TestRecoveryAroundTheCodec(t *testing.T) {
 	for name, raw := range map[string][]byte{
 		"name longer than its frame":    wireNotify(1, 1, []byte("\x05ab")),
@@ -139,6 +140,10 @@ func TestVarintsHaveOneEncoding(t *testing.T) {
 		}
 	}
 }
+
+// maxCodecInt is more than the codec can encode: it has room for 8 bytes of a
+// varint, and panics on negative and greater numbers.
+const maxCodecInt = 1 << 53
 
 func TestActionsAreEncoded(t *testing.T) {
 	ints := []int64{0, 1, 239, 240, maxCodecInt - 1, maxCodecInt, maxCodecInt + 1, math.MaxInt64, -1, -240, math.MinInt64}
@@ -211,7 +216,8 @@ func TestAnswersThatCannotBeEncoded(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			b, err := appendAck([]byte("before"), 1, 1, tt.actions, 1000)
-			bad, ok := err.(*unencodable)
+			var bad *unencodable
+			ok := errors.As(err, &bad)
 			if !ok || bad.reason != tt.reason || string(b) != "before" {
 				t.Errorf("got %.20q and error %v, want %v", b, err, tt.reason)
 			}

@@ -61,7 +61,8 @@ type Config struct {
 	// also how long one write may take before the connection is closed.
 	Timeout time.Duration
 
-	// MaxConns bounds the connections. One more is accepted and closed at once.
+	// MaxConns bounds the connections. One more takes the place of the one that
+	// has been idle for longest; where none is, it is closed at once.
 	MaxConns int
 
 	// MaxInFlight bounds the NOTIFYs without a reply on all connections,
@@ -93,31 +94,31 @@ type Hooks struct {
 	InFlight   func(delta int)       // NOTIFYs without a reply: +1 and -1
 }
 
-func (h Hooks) connection(delta int) {
+func (h *Hooks) connection(delta int) {
 	if h.Connection != nil {
 		h.Connection(delta)
 	}
 }
 
-func (h Hooks) frame(kind string) {
+func (h *Hooks) frame(kind string) {
 	if h.Frame != nil {
 		h.Frame(kind)
 	}
 }
 
-func (h Hooks) error(r Reason) {
+func (h *Hooks) error(r Reason) {
 	if h.Error != nil {
 		h.Error(string(r))
 	}
 }
 
-func (h Hooks) notify(d time.Duration) {
+func (h *Hooks) notify(arrived time.Time) {
 	if h.Notify != nil {
-		h.Notify(d)
+		h.Notify(time.Since(arrived))
 	}
 }
 
-func (h Hooks) inFlight(delta int) {
+func (h *Hooks) inFlight(delta int) {
 	if h.InFlight != nil {
 		h.InFlight(delta)
 	}

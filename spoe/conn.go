@@ -42,6 +42,7 @@ type conn struct {
 
 	agreed   agreement
 	inFlight atomic.Int64
+	waiting  atomic.Int64 // since when for the next frame, in ns since 1970; 0 before the handshake and while frames are handled
 
 	// For the reading goroutine alone.
 	latest       *call // on a connection without pipelining
@@ -184,7 +185,7 @@ func (c *conn) takeAll(ctx context.Context) (notifies int, err error) {
 			return notifies, err
 		}
 		c.partialSince = time.Time{}
-		h, _, err := splitFrame(raw)
+		h, payload, err := splitFrame(raw)
 		if err != nil {
 			return notifies, invalid("%w", err)
 		}
@@ -192,14 +193,14 @@ func (c *conn) takeAll(ctx context.Context) (notifies int, err error) {
 		if h.kind == frame.TypeNotify {
 			notifies++
 		}
-		if err := c.take(ctx, h, raw); err != nil {
+		if err := c.take(ctx, h, raw, payload); err != nil {
 			return notifies, err
 		}
 	}
 }
 
 // take handles one frame.
-func (c *conn) take(ctx context.Context, h header, raw []byte) error {
+func (c *conn) take(ctx context.Context, h header, raw, payload []byte) error {
 	switch h.kind {
 	case frame.TypeUnset:
 		return &violation{ReasonFragmented, statusFragmentation, nil}
@@ -207,13 +208,7 @@ func (c *conn) take(ctx context.Context, h header, raw []byte) error {
 		if h.flags&flagFin == 0 {
 			return &violation{ReasonFragmented, statusFragmentation, nil}
 		}
-		n, err := decodeNotify(raw, c.agreed.engineID)
-		if err != nil {
-			return invalid("NOTIFY: %w", err)
-		}
-		c.notify(ctx, n)
-		c.out.relieve()
-		return nil
+		return c.takeNotify(ctx, h, payload)
 	case frame.TypeHaproxyDisconnect:
 		s, text, err := decodeDisconnect(raw)
 		if err != nil {
@@ -227,70 +222,12 @@ func (c *conn) take(ctx context.Context, h header, raw []byte) error {
 	return nil // SPOE.txt section 3.2.2: unknown frames may be silently skipped
 }
 
-// notify hands a NOTIFY to the handler or, beyond a limit, answers it at once.
-func (c *conn) notify(ctx context.Context, n *Notify) {
-	if c.latest != nil {
-		c.latest.supersede()
-	}
-	deadline := c.in.at.Add(c.srv.cfg.Timeout)
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	call := &call{conn: c, notify: n, cancel: cancel, arrived: c.in.at, deadline: deadline}
-	if !c.agreed.pipelining {
-		c.latest = call
-	}
-	if r := c.acquire(); r != "" {
-		c.srv.cfg.Hooks.error(r)
-		c.refuse(call)
-		return
-	}
-	call.counted = true
-	c.lastDeadline = deadline
-	c.handle(ctx, call)
-}
-
-// handle calls the handler.
-func (c *conn) handle(ctx context.Context, call *call) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.srv.cfg.Hooks.error(ReasonHandlerPanic)
-			c.logPanic("handler panicked", ReasonHandlerPanic, p)
-			c.refuse(call)
-		}
-	}()
-	c.srv.cfg.Handler.ServeSPOE(ctx, call.notify, call.reply)
-}
-
-// refuse answers a call with Overload, unless it is answered.
-func (c *conn) refuse(call *call) {
-	if call.answered.CompareAndSwap(false, true) {
-		c.answerOverload(call)
-		c.done(call)
-	}
-}
-
-// acquire takes a place in the limits, or returns the one that is full.
-func (c *conn) acquire() Reason {
-	if c.inFlight.Load() >= int64(c.srv.cfg.MaxInFlightPerConn) {
-		return ReasonConnInFlightLimit
-	}
-	if c.srv.inFlight.Add(1) > int64(c.srv.cfg.MaxInFlight) {
-		c.srv.inFlight.Add(-1)
-		return ReasonInFlightLimit
-	}
-	c.inFlight.Add(1)
-	c.srv.cfg.Hooks.inFlight(1)
-	return ""
-}
-
-func (c *conn) release() {
-	c.inFlight.Add(-1)
-	c.srv.inFlight.Add(-1)
-	c.srv.cfg.Hooks.inFlight(-1)
-}
-
 // fill reads on. An idle connection may stay so for good, because HAProxy pools
 // it; one with a frame begun may not.
 func (c *conn) fill() error {
+	if !c.in.pinned() {
+		c.in.forget(&c.srv.scratches)
+	}
 	var deadline time.Time
 	if c.in.partial() {
 		if c.partialSince.IsZero() {
@@ -302,7 +239,9 @@ func (c *conn) fill() error {
 	if rest := c.restUntil(); draining && (deadline.IsZero() || rest.Before(deadline)) {
 		deadline = rest
 	}
+	c.waiting.Store(time.Now().UnixNano())
 	err := c.in.fill(deadline)
+	c.waiting.Store(0)
 	switch {
 	case errors.Is(err, errWoken), draining && errors.Is(err, os.ErrDeadlineExceeded):
 		return nil // converse looks whether the drain is over
@@ -399,4 +338,12 @@ func (c *conn) logPanic(message string, r Reason, p any) {
 func isNormalEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// idleSince returns when the connection began to wait for a NOTIFY, in ns since 1970, or 0 where something is under way.
+func (c *conn) idleSince() int64 {
+	if c.inFlight.Load() > 0 {
+		return 0
+	}
+	return c.waiting.Load()
 }

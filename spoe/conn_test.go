@@ -14,28 +14,29 @@ import (
 )
 
 func TestNotifyReachesTheHandlerAndItsAnswerHAProxy(t *testing.T) {
-	got := make(chan *Notify, 1)
+	want := NewNotify(12, 3, "E1", Message{"m", []Arg{{"a", Text("x")}}})
 	actions := []Action{SetInt(ScopeTransaction, "status", -1), Unset(ScopeRequest, "token"), SetString(ScopeTransaction, "decision", "deny")}
 	r := serveUnix(t, Config{Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
 		if d, ok := ctx.Deadline(); !ok || time.Until(d) > DefaultTimeout || ctx.Err() != nil {
 			t.Errorf("got deadline %v, %v, error %v", d, ok, ctx.Err())
 		}
-		got <- n
+		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{})); diff != "" {
+			t.Error(diff)
+		}
 		if err := reply(actions); err != nil {
 			t.Errorf("reply: %v", err)
 		}
 		if ctx.Err() == nil {
 			t.Error("the context outlives the reply")
 		}
+		if got := n.Messages(); got != nil {
+			t.Errorf("got %v after the reply", got)
+		}
 	})})
 	p := r.dial()
 	p.hello("")
 	p.send(wireNotify(12, 3, wireMessage("m", wireItem("a", wireText("x")))))
 	if diff := cmp.Diff(actions, p.ack(12, 3)); diff != "" {
-		t.Error(diff)
-	}
-	want := NewNotify(12, 3, "E1", Message{"m", []Arg{{"a", Text("x")}}})
-	if diff := cmp.Diff(want, <-got, cmp.AllowUnexported(Notify{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -207,9 +208,8 @@ func TestOneOfManyRepliesAtOnceWins(t *testing.T) {
 // counting counts the writes of a connection and their greatest size.
 type counting struct {
 	net.Conn
-	mu      sync.Mutex
-	writes  []int
-	written chan struct{}
+	mu     sync.Mutex
+	writes []int
 }
 
 func (c *counting) Write(b []byte) (int, error) {

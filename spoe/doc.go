@@ -45,12 +45,23 @@
 // connection, with the status that SPOE.txt has for it. Connections and NOTIFYs
 // in flight are bounded by [Config], messages by 64 for each NOTIFY, and
 // answers that HAProxy does not read by 4 MiB for each connection. An idle
-// connection costs a goroutine and some 20 kB, and up to its longest frame more
-// once that has come.
+// connection costs a goroutine and some 20 kB, up to its longest frame more once
+// that has come, and up to 128 kB once many answers were written together.
+//
+// # Memory
+//
+// What a read brought is decoded where it is: a [Notify] shares the memory of
+// its connection, which is written over once all that came with it has its
+// reply. Where a reply takes longer than the next read, that read goes into
+// memory of its own, and what is kept is at most a longest frame for each NOTIFY
+// in flight. A NOTIFY that is answered before the next read costs two small
+// allocations. They are not pooled, because a [Reply] that is called twice must
+// not find another NOTIFY in the place of its own.
 //
 // # The codec
 //
-// The frames are read and written by github.com/negasus/haproxy-spoe-go. It
-// trusts its input, which is checked before it is called, and it cannot write
-// some actions, which are written here.
+// HELLOs and DISCONNECTs are read and written by
+// github.com/negasus/haproxy-spoe-go, which trusts its input: that is checked
+// before. NOTIFYs are read and ACKs are written here, without allocations; fuzz
+// tests hold both against that codec.
 package spoe

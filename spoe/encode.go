@@ -9,17 +9,12 @@ import (
 	"github.com/negasus/haproxy-spoe-go/action"
 	"github.com/negasus/haproxy-spoe-go/frame"
 	"github.com/negasus/haproxy-spoe-go/typeddata"
-	"github.com/negasus/haproxy-spoe-go/varint"
 )
 
 // maxWrite is how many bytes may be written at once, and so the longest ACK
 // with its length prefix. HAProxy 3.1 and later stop reading a connection for
 // good when tune.bufsize bytes, 16384 by default, wait on it unread.
 const maxWrite = 15_999
-
-// maxCodecInt is below what the codec can encode: it has room for 8 bytes of a
-// varint and panics on negative and greater numbers, which take 9 or 10.
-const maxCodecInt = 1 << 53
 
 // unencodable is an answer that cannot be sent.
 type unencodable struct {
@@ -59,7 +54,7 @@ func appendAction(dst []byte, a Action) ([]byte, error) {
 		return nil, &unencodable{ReasonAnswerInvalid, "an action that neither sets nor unsets"}
 	}
 	if a.scope > ScopeResponse {
-		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q in %v", a.name, a.scope)}
+		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q in %v", clip(a.name), a.scope)}
 	}
 	if a.name == "" {
 		return nil, &unencodable{ReasonAnswerInvalid, "a variable without a name"}
@@ -69,43 +64,37 @@ func appendAction(dst []byte, a Action) ([]byte, error) {
 		return nil, &unencodable{ReasonAnswerTooBig, fmt.Sprintf("variable %q is longer than %d bytes", clip(a.name), maxWrite)}
 	}
 	if a.op == action.TypeUnsetVar {
-		// The codec would write a null value behind the name, which HAProxy
-		// takes for the next action, and stops.
+		// Nothing behind the name: HAProxy would take it for the next action, and
+		// stop.
 		return appendString(append(dst, byte(a.op), 2, byte(a.scope)), a.name), nil
 	}
-	if i, ok := a.value.Int(); ok && (i < 0 || i >= maxCodecInt) {
-		dst = appendString(append(dst, byte(a.op), 3, byte(a.scope)), a.name)
-		return appendVarint(append(dst, typeddata.TypeInt64), uint64(i)), nil
-	}
-	set := action.NewSetVar(action.Scope(a.scope), a.name, codecValue(a.value))
-	dst, err := set.Marshal(dst)
-	if err != nil {
-		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q: %v", a.name, err)}
-	}
-	return dst, nil
-}
-
-// codecValue returns v as the codec's encoder wants it.
-func codecValue(v Value) any {
-	switch v.kind {
+	dst = appendString(append(dst, byte(a.op), 3, byte(a.scope)), a.name)
+	switch v := a.value; v.kind {
 	case KindBool:
-		return v.num == 1
+		return append(dst, typeddata.TypeBoolean|byte(v.num)<<4), nil
 	case KindInt:
-		return v.num
+		return appendVarint(append(dst, typeddata.TypeInt64), uint64(v.num)), nil
 	case KindString:
 		s, _ := v.Text()
-		return s
+		return appendString(append(dst, typeddata.TypeString), s), nil
 	}
-	return v // of a type that the codec refuses
+	return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q set to %v", clip(a.name), a.value)}
 }
 
 func appendString(dst []byte, s string) []byte {
 	return append(appendVarint(dst, uint64(len(s))), s...)
 }
 
+// appendVarint is the inverse of cutVarint.
 func appendVarint(dst []byte, u uint64) []byte {
-	var b [10]byte
-	return append(dst, b[:varint.PutUvarint(b[:], u)]...)
+	if u < 240 {
+		return append(dst, byte(u))
+	}
+	dst = append(dst, byte(u)|0xf0)
+	for u = (u - 240) >> 4; u >= 128; u = (u - 128) >> 7 {
+		dst = append(dst, byte(u)|0x80)
+	}
+	return append(dst, byte(u))
 }
 
 // clip returns s, cut to a length that suits a log line.

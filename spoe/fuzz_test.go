@@ -5,16 +5,23 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/negasus/haproxy-spoe-go/action"
+	"github.com/negasus/haproxy-spoe-go/frame"
+	"github.com/negasus/haproxy-spoe-go/typeddata"
+	"github.com/negasus/haproxy-spoe-go/varint"
 )
 
 // encodeValue is the inverse of decoding, up to the width of integers.
@@ -74,27 +81,44 @@ func plain(payload []byte) bool {
 	return true
 }
 
-func FuzzNotify(f *testing.F) {
+// FuzzNotifyDifferential holds our reader against the codec's, and what it
+// accepts and refuses against checkMessages. What it accepts it also encodes
+// identically.
+func FuzzNotifyDifferential(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(wireMessage("m", wireItem("a", wireText("x")), wireItem("n", []byte{0}), wireItem("b", []byte{0x11})))
 	f.Add(wireMessage("m", wireItem("i", wireInt(2, math.MaxUint64)), wireItem("u", wireInt(5, math.MaxUint64)), wireItem("v4", []byte{6, 1, 2, 3, 4})))
-	_, payload, _ := splitFrame(typical(1, 1))
-	f.Add(payload)
 	f.Add([]byte("\x01m\x01\x01a\x04\xf0\x80"))
+	for _, u := range []uint64{math.MaxInt32 + 1, math.MaxUint32, math.MaxUint32 + 1, 1 << 63, math.MaxUint64 - math.MaxInt32, math.MaxUint64 - math.MaxInt32 - 1} {
+		f.Add(wireMessage("m", wireItem("u", wireInt(3, u))))
+		f.Add(wireMessage("m", wireItem("i", wireInt(2, u))))
+	}
+	for _, raw := range append(recordedFrames(f), typical(1, 1)) {
+		if h, payload, err := splitFrame(raw); err == nil && h.kind == frame.TypeNotify {
+			f.Add(payload)
+		}
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		if len(payload) > DefaultMaxFrameSize {
 			return
 		}
 		raw := wireNotify(3, 4, payload)
 		n, err := decodeNotify(raw, "E")
+		if want := checkMessages(payload); errOf(err) != errOf(want) {
+			t.Fatalf("got error %v, want %v", err, want)
+		}
 		if err != nil {
 			if n != nil {
 				t.Errorf("got %v beside error %v", n, err)
 			}
-			if checkMessages(payload) == nil {
-				t.Errorf("the fence passed what the codec refuses: %v", err)
-			}
 			return
+		}
+		want, err := codecNotify(raw, "E")
+		if err != nil {
+			t.Fatalf("got %v of what the codec refuses: %v", n, err)
+		}
+		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{})); diff != "" {
+			t.Fatal(diff)
 		}
 		again := encodeNotify(n)
 		if plain(payload) && !bytes.Equal(raw, again) {
@@ -105,6 +129,105 @@ func FuzzNotify(f *testing.F) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(n, m, cmp.AllowUnexported(Notify{})); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// anyActions makes actions of fuzz input: of each scope, kind and op, also of
+// those that are none.
+func anyActions(script []byte, text string) (all []Action) {
+	for i, op := range script {
+		name := text[:min(len(text), i)]
+		scope := Scope(op >> 4 & 7)
+		switch n := int64(binary.BigEndian.Uint64(append(make([]byte, 8), script[:i+1]...)[i+1:])); op & 15 {
+		case 0, 1, 2:
+			all = append(all, SetString(scope, name, text))
+		case 3, 4, 5:
+			all = append(all, SetInt(scope, name, n<<(op>>4)))
+		case 6, 7, 8:
+			all = append(all, SetBool(scope, name, n&1 == 0))
+		case 9, 10, 11:
+			all = append(all, Unset(scope, name))
+		case 12:
+			all = append(all, SetString(scope, name, strings.Repeat(text, 100)))
+		case 13:
+			all = append(all, Action{op: action.Type(op >> 4), scope: scope, name: name, value: Int(n)})
+		default:
+			all = append(all, Action{op: action.TypeSetVar, scope: scope, name: name, value: Binary([]byte(text))})
+		}
+	}
+	return all
+}
+
+// codecActions decodes the actions of an ACK with what the codec has: it never
+// reads actions itself, but their strings are KV-NAMEs and their values
+// TYPED-DATA.
+func codecActions(b []byte) (all []Action, err error) {
+	for len(b) > 0 {
+		if len(b) < 3 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		op, args, scope := action.Type(b[0]), b[1], Scope(b[2])
+		size, n := varint.Uvarint(b[3:])
+		name, rest := string(b[3+n:][:size]), b[3+n:][size:]
+		a := Action{op: op, scope: scope, name: name}
+		switch {
+		case op == action.TypeSetVar && args == 3:
+			v, n, err := typeddata.Decode(rest)
+			if err != nil {
+				return nil, err
+			}
+			if a.value, err = codecValue(v); err != nil {
+				return nil, err
+			}
+			rest = rest[n:]
+		case op == action.TypeUnsetVar && args == 2:
+		default:
+			return nil, fmt.Errorf("action %d with %d arguments", op, args)
+		}
+		all, b = append(all, a), rest
+	}
+	return all, nil
+}
+
+// FuzzAckDecodes lets the codec decode each ACK that is written: it must have
+// the ids and the actions, and what is not written must leave no trace.
+func FuzzAckDecodes(f *testing.F) {
+	f.Add(uint64(1), uint64(1), []byte{0x23, 0x26, 0x29, 0x30, 0x35}, "decision", 15_995)
+	f.Add(uint64(math.MaxUint64), uint64(240), []byte{0x10, 0xf3, 0x1c}, "\x00\xff", 200)
+	f.Add(uint64(0), uint64(0), []byte{0x10, 0x2e}, "a", 300)
+	f.Add(uint64(0), uint64(0), []byte{}, "", 300)
+	f.Fuzz(func(t *testing.T, streamID, frameID uint64, script []byte, text string, limit int) {
+		if len(script) > 100 || len(text) > 1000 {
+			return
+		}
+		actions := anyActions(script, text)
+		before := []byte("before")
+		b, err := appendAck(before, streamID, frameID, actions, limit)
+		if err != nil {
+			var bad *unencodable
+			if !errors.As(err, &bad) || !slices.Contains(Reasons(), bad.reason) || !bytes.Equal(b, before) {
+				t.Errorf("got %.20q and error %v", b, err)
+			}
+			return
+		}
+		raw := bytes.TrimPrefix(b, before)
+		h, payload, err := splitFrame(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (header{frame.TypeAgentAck, flagFin, streamID, frameID}); h != want {
+			t.Errorf("got header %v, want %v", h, want)
+		}
+		if n := len(raw) - lenPrefix; n > limit || int(binary.BigEndian.Uint32(raw)) != n {
+			t.Errorf("got %d bytes that say they are %x, want at most %d", n, raw[:lenPrefix], limit)
+		}
+		got, err := codecActions(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(actions, got); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -173,7 +296,7 @@ func FuzzFrame(f *testing.F) {
 			}
 			if raw == nil {
 				if err := in.fill(time.Time{}); err != nil {
-					if err != io.EOF {
+					if !errors.Is(err, io.EOF) {
 						t.Errorf("got error %v, want EOF", err)
 					}
 					break
@@ -290,7 +413,7 @@ func FuzzConversation(f *testing.F) {
 		})
 		for first := true; ; first = false {
 			got, err := parseAgent(ours)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

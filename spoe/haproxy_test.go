@@ -230,7 +230,7 @@ func TestRealHAProxy(t *testing.T) {
 	agent := haproxyAgent(t)
 	r := newRig(t, Config{Timeout: 3 * time.Second, Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
 		if p, _ := n.Messages()[0].Arg("path"); p.Equal(Text("/first")) {
-			seen <- n.Messages()[0].Args // this codec's arguments outlive the reply
+			seen <- keep(n.Messages())[0].Args
 		}
 		agent(ctx, n, reply)
 	})})

@@ -11,19 +11,20 @@ import (
 )
 
 // usualBuffer is what an intake reads into after the handshake, until a longer
-// frame comes. It never shrinks.
+// frame comes. What has grown for one is kept for as long as it is not pinned.
 const usualBuffer = 16 << 10
 
 // errWoken is the error of a fill that wake ended.
 var errWoken = errors.New("woken")
 
 // intake is the only reader of a connection. It holds what one read brought, so
-// that all the frames in it can be taken before the next.
+// that all the frames in it can be taken before the next, and leaves it alone
+// for as long as its chunk is pinned.
 type intake struct {
+	*chunk     // what the last reads brought
 	conn       net.Conn
-	max        uint32 // the longest frame, without its length prefix
-	buf        []byte
-	start, end int       // of what has not been taken yet
+	max        uint32    // the longest frame, without its length prefix
+	start, end int       // of what has not been taken yet, in the chunk
 	at         time.Time // when the last bytes came
 
 	mu       sync.Mutex
@@ -33,27 +34,31 @@ type intake struct {
 }
 
 func newIntake(conn net.Conn, limit uint32) *intake {
-	return &intake{conn: conn, max: limit, buf: make([]byte, min(usualBuffer, lenPrefix+int(limit)))}
+	in := &intake{conn: conn, max: limit}
+	in.chunk = &chunk{buf: make([]byte, in.fitting(usualBuffer))}
+	return in
 }
 
-// allow sets how long the frames to come may be.
+// allow sets how long the frames to come may be. It must precede the first pin.
 func (in *intake) allow(limit uint32) {
 	in.max = limit
-	in.grow(usualBuffer)
-}
-
-// grow makes the buffer n bytes long, as far as the longest frame needs them.
-func (in *intake) grow(n int) {
-	if n = min(n, lenPrefix+int(in.max)); n > len(in.buf) {
-		grown := make([]byte, n)
-		copy(grown, in.buf[:in.end])
-		in.buf = grown
+	if n := in.fitting(usualBuffer); n > len(in.buf) {
+		in.move(&chunk{buf: make([]byte, n)})
 	}
 }
 
+// fitting returns n, or how much the longest frame takes if that is less.
+func (in *intake) fitting(n int) int { return min(n, lenPrefix+int(in.max)) }
+
+// move moves what has not been taken to the front of another chunk.
+func (in *intake) move(to *chunk) {
+	in.end = copy(to.buf, in.buf[in.start:in.end])
+	in.start, in.chunk = 0, to
+}
+
 // next takes the next complete frame, with its length prefix, or returns nil.
-// The frame is valid until fill. A frame whose length is out of bounds is a
-// *violation; nothing can be taken after it.
+// The frame is valid until fill, and longer while its chunk is pinned. A frame
+// whose length is out of bounds is a *violation; nothing can be taken after it.
 func (in *intake) next() ([]byte, error) {
 	n, err := in.frameLen()
 	if err != nil || n == 0 || in.end-in.start < n {
@@ -103,15 +108,23 @@ func (in *intake) fill(deadline time.Time) error {
 	return err
 }
 
-// makeRoom moves what is left to the front and grows the buffer to the frame
-// that it begins.
+// makeRoom makes room for the rest of the frame that has begun, or for the next
+// one. What is pinned stays where it is: reads go on behind it for as long as a
+// quarter of the chunk is free, and then into a chunk of their own. So what is
+// pinned holds no more memory than its own frames at their longest.
 func (in *intake) makeRoom() {
-	if in.start > 0 {
-		in.end = copy(in.buf, in.buf[in.start:in.end])
-		in.start = 0
-	}
-	if n, _ := in.frameLen(); n > len(in.buf) {
-		in.grow(max(n, 2*len(in.buf)))
+	size := len(in.buf)
+	n, _ := in.frameLen()
+	switch {
+	case !in.pinned() && n <= size:
+		if in.start > 0 {
+			in.end = copy(in.buf, in.buf[in.start:in.end])
+			in.start = 0
+		}
+	case !in.pinned():
+		in.move(&chunk{buf: make([]byte, in.fitting(max(n, 2*size))), scratch: in.scratch})
+	case n > size-in.start, size-in.end < size/4:
+		in.move(&chunk{buf: make([]byte, in.fitting(max(n, usualBuffer)))})
 	}
 }
 

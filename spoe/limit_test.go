@@ -104,18 +104,62 @@ func TestExpiredNotifiesKeepTheirPlace(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
-	r := serveUnix(t, Config{MaxConns: 2})
+	h := newHoarder()
+	r := serveUnix(t, Config{MaxConns: 2, Handler: h})
 	a, b := r.dial(), r.dial()
-	a.hello("")
-	b.hello("")
-	r.dial().closed()
+	for i, p := range []*peer{a, b} {
+		p.hello("")
+		p.send(wireNotify(uint64(i+1), 1))
+	}
+	first, second := <-h.replies, <-h.replies
+	r.dial().closed() // both are at work
 	r.awaitError(ReasonConnLimit, 1)
+	_ = first(allow)
+	_ = second(allow)
+	a.ack(1, 1)
+	b.ack(2, 1)
 	_ = a.nc.Close()
 	r.await("one is left", func() bool { return r.conns == 1 })
 	c := r.dial()
 	c.hello("")
-	b.send(wireNotify(1, 1))
-	b.ack(1, 1)
+	b.send(wireNotify(3, 1))
+	_ = (<-h.replies)(allow)
+	b.ack(3, 1)
+}
+
+func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
+	r := serveUnix(t, Config{MaxConns: 3})
+	var peers []*peer
+	for i := range 3 {
+		p := r.dial()
+		p.hello("")
+		p.send(wireNotify(uint64(i+1), 1))
+		p.ack(uint64(i+1), 1)
+		peers = append(peers, p)
+	}
+	peers[0].send(wireNotify(9, 1)) // now the second one has been idle for longest
+	peers[0].ack(9, 1)
+	r.await("all wait", func() bool { return idle(r.srv) == 3 })
+	p := r.dial()
+	p.hello("")
+	peers[1].closed()
+	r.awaitError(ReasonConnShed, 1)
+	for i, p := range []*peer{peers[0], peers[2], p} {
+		p.send(wireNotify(uint64(20+i), 1))
+		p.ack(uint64(20+i), 1)
+	}
+}
+
+// idle returns how many connections wait for a NOTIFY.
+func idle(s *Server) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.idleSince() > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func TestPeersAreCheckedByTheirUser(t *testing.T) {

@@ -1,7 +1,6 @@
 package spoe
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -19,8 +18,6 @@ const maxHeld = 256 << 10
 
 // maxKept is the largest buffer that an outbox keeps while it is empty.
 const maxKept = 64 << 10
-
-var errQueueFull = errors.New("the peer does not read its answers")
 
 // outbox is the only writer of a connection. Frames are added by any goroutine
 // and leave in order, several in one write where they are ready together, but
@@ -59,28 +56,28 @@ func newOutbox(conn net.Conn, timeout time.Duration, lost func(Reason)) *outbox 
 	return o
 }
 
-// answer queues the ACK of a call. The error is ErrUndelivered or an
-// *unencodable.
-func (o *outbox) answer(c *call, actions []Action, limit int) error {
+// answer queues the ACK of a call, and reports whether nobody is about to write
+// it. The error is ErrUndelivered or an *unencodable.
+func (o *outbox) answer(c *call, actions []Action, limit int) (idle bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if r, dead := c.dead(time.Now()); dead {
-		return undelivered(r)
+		return false, undelivered(r)
 	}
 	if o.sealed {
-		return undelivered(ReasonConnGone)
+		return false, undelivered(ReasonConnGone)
 	}
 	data, err := appendAck(o.queue.data, c.notify.streamID, c.notify.frameID, actions, limit)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(data) > maxQueued {
 		o.fail(ReasonWriteQueueFull)
-		return undelivered(ReasonWriteQueueFull)
+		return false, undelivered(ReasonWriteQueueFull)
 	}
 	o.queue.data = data
 	o.queue.ends = append(o.queue.ends, frameEnd{len(data), c})
-	return nil
+	return !o.held && !o.writing, nil
 }
 
 // undelivered returns an ErrUndelivered that says why.

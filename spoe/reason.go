@@ -11,6 +11,7 @@ const (
 	// A connection that was not let in.
 	ReasonAccept         Reason = "ACCEPT_FAILED"    // the listener failed for now: out of descriptors or memory
 	ReasonConnLimit      Reason = "CONNECTION_LIMIT" // Config.MaxConns
+	ReasonConnShed       Reason = "CONNECTION_SHED"  // idle, and closed because another one needs its place
 	ReasonPeer           Reason = "PEER_REFUSED"     // Config.PeerUIDs
 	ReasonNotSPOP        Reason = "NOT_SPOP"         // another protocol, or noise
 	ReasonHelloTimeout   Reason = "HELLO_TIMEOUT"    // no complete HELLO in time
@@ -41,7 +42,7 @@ const (
 // Reasons returns all reasons, sorted.
 func Reasons() []Reason {
 	all := []Reason{
-		ReasonAccept, ReasonConnLimit, ReasonPeer, ReasonNotSPOP, ReasonHelloTimeout, ReasonHelloRefused,
+		ReasonAccept, ReasonConnLimit, ReasonConnShed, ReasonPeer, ReasonNotSPOP, ReasonHelloTimeout, ReasonHelloRefused,
 		ReasonFrameTimeout, ReasonFrameTooBig, ReasonFrameInvalid, ReasonFragmented, ReasonWriteFailed,
 		ReasonWriteQueueFull, ReasonServerPanic, ReasonInFlightLimit, ReasonConnInFlightLimit,
 		ReasonHandlerPanic, ReasonAnswerEmpty, ReasonAnswerInvalid, ReasonAnswerTooBig, ReasonLate,

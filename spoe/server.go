@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+const shortPause = 5 * time.Millisecond // after a failed accept
+
 // Server answers HAProxy's NOTIFYs on any number of listeners.
 type Server struct {
 	cfg      Config
@@ -20,6 +22,8 @@ type Server struct {
 	quit     chan struct{} // closed when draining begins
 
 	conning sync.WaitGroup // one goroutine for each connection
+
+	scratches scratchPool
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -62,7 +66,10 @@ func (s *Server) Serve(l net.Listener) error {
 		case !passes(err):
 			return fmt.Errorf("spoe: accept on %s: %w", l.Addr(), err)
 		default:
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			pause = min(max(2*pause, shortPause), time.Second)
+			if s.shed() {
+				pause = shortPause
+			}
 			s.cfg.Hooks.error(ReasonAccept)
 			s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error(), "pause", pause)
 			s.wait(pause)
@@ -138,7 +145,7 @@ func (s *Server) start(nc net.Conn) Reason {
 	if s.draining.Load() {
 		return ReasonConnGone
 	}
-	if len(s.conns) >= s.cfg.MaxConns {
+	if len(s.conns) >= s.cfg.MaxConns && !s.shedLocked() {
 		return ReasonConnLimit
 	}
 	c := newConn(s, nc)
@@ -149,6 +156,34 @@ func (s *Server) start(nc net.Conn) Reason {
 		c.serve()
 	})
 	return ""
+}
+
+// shed closes the connection that has been idle for longest, and reports
+// whether there was one. HAProxy keeps connections that it has no use for, half
+// a minute and longer, and would keep out the very ones that it needs, those of
+// its health checks among them.
+func (s *Server) shed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shedLocked()
+}
+
+// shedLocked is shed for a caller that holds mu.
+func (s *Server) shedLocked() bool {
+	var oldest *conn
+	var since int64
+	for c := range s.conns {
+		if at := c.idleSince(); at > 0 && (oldest == nil || at < since) {
+			oldest, since = c, at
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	s.cfg.Hooks.error(ReasonConnShed)
+	delete(s.conns, oldest)
+	_ = oldest.nc.Close()
+	return true
 }
 
 func (s *Server) gone(c *conn) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -53,7 +53,7 @@ func (p *peer) silent(d time.Duration) {
 	p.t.Helper()
 	_ = p.nc.SetReadDeadline(time.Now().Add(d))
 	f, err := parseAgent(p.nc)
-	if e, ok := err.(net.Error); !ok || !e.Timeout() {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		p.t.Fatalf("got frame %d %v and error %v, want silence for %v", f.kind, f.items, err, d)
 	}
 }

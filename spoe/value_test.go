@@ -88,7 +88,7 @@ func TestContentIsNeverPrinted(t *testing.T) {
 		jsonLogger.Info("m", "v", v)
 		_ = json.NewEncoder(&out).Encode(v)
 	}
-	for _, leak := range []string{token, "secret", fmt.Sprintf("%x", token), fmt.Sprintf("%X", token), fmt.Sprint([]byte(token)), "121 97 50 57"} {
+	for _, leak := range []string{token, "secret", fmt.Sprintf("%x", token), fmt.Sprintf("%X", token), fmt.Sprintf("%d", []byte(token)), "121 97 50 57"} {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("%q is printed", leak)
 		}

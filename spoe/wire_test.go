@@ -189,6 +189,9 @@ func parseAgent(from io.Reader) (agentFrame, error) {
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(from, b); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return agentFrame{}, fmt.Errorf("cut frame: %w", err)
 	}
 	r := &wireReader{b: b}
@@ -262,7 +265,7 @@ func (p *peer) hello(capabilities string) agentFrame {
 func (p *peer) closed() {
 	p.t.Helper()
 	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f, err := parseAgent(p.nc); err != io.EOF {
+	if f, err := parseAgent(p.nc); !errors.Is(err, io.EOF) {
 		p.t.Fatalf("got frame %d %v and error %v, want the end", f.kind, f.items, err)
 	}
 }
