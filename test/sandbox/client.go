@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -62,8 +64,18 @@ func (r Result) String() string {
 	return fmt.Sprintf("%d %s", r.Status, r.Reason)
 }
 
-// Do makes the call through HAProxy.
+// Do makes the call through HAProxy. A refusal may come, and the connection end, while the client still writes a body of unknown length:
+// then the client has not seen the answer and asks again.
 func (s *Sandbox) Do(ctx context.Context, c Call) (Result, error) {
+	for attempt := 1; ; attempt++ {
+		r, err := s.do(ctx, c)
+		if !c.NoLength || attempt == 3 || !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			return r, err
+		}
+	}
+}
+
+func (s *Sandbox) do(ctx context.Context, c Call) (Result, error) {
 	if c.Protocol == "" {
 		c.Protocol = HTTP1
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -66,6 +67,18 @@ func (p *process) stop(grace time.Duration) {
 func (p *process) kill() {
 	_ = p.signal(syscall.SIGKILL)
 	<-p.exited
+}
+
+// stopped reports whether every thread of the process is stopped (proc(5), state T).
+func (p *process) stopped() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if err != nil || !strings.Contains(string(stat), ") T ") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
 }
 
 func (p *process) running() bool {

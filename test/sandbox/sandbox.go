@@ -181,11 +181,16 @@ func (s *Sandbox) StartAgent(ctx context.Context) error {
 	return err
 }
 
-// SignalAgent sends the agent a signal, such as SIGSTOP or SIGHUP.
+// SignalAgent sends the agent a signal, such as SIGSTOP or SIGHUP. After SIGSTOP it waits until every thread has stopped.
 func (s *Sandbox) SignalAgent(sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.agent.signal(sig)
+	if err := s.agent.signal(sig); err != nil || sig != syscall.SIGSTOP {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return until(ctx, "the agent has stopped", s.agent.stopped)
 }
 
 // KillAgent ends the agent without any warning.
