@@ -19,6 +19,9 @@ func (s *Sandbox) AuditAfterKill() (lines []map[string]any, torn int, err error)
 		return nil, 0, err
 	}
 	for line := range bytes.Lines(text) {
+		if len(line) == 1 { // where two agents have met
+			continue
+		}
 		var fields map[string]any
 		if json.Unmarshal(line, &fields) != nil {
 			torn++

@@ -302,6 +302,48 @@ func TestATornLineOfAnotherProcessCostsNoLineOfOurs(t *testing.T) {
 	}
 }
 
+// Two agents share the file while one takes over from the other.
+func TestTwoProcessesShareTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	var group sync.WaitGroup
+	const each = 2000
+	for i := range 2 {
+		l, err := Open(path) // each has a file of its own, as two processes do
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := record(fmt.Sprint(i))
+		long.URI = strings.Repeat("x", 9000) // more than a page of the kernel's
+		group.Go(func() {
+			for range each {
+				l.Append(long, func(error) {})
+				l.Flush()
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range bytes.Lines(text) {
+		if len(line) == 1 {
+			continue // where the two have met
+		}
+		n++
+		if !json.Valid(line) {
+			t.Fatalf("line %d is broken: %.80q", n, line)
+		}
+	}
+	if n != 2*each {
+		t.Errorf("%d lines, want %d", n, 2*each)
+	}
+}
+
 func TestALineCannotBeBrokenFromOutside(t *testing.T) {
 	r := record("a\nb")
 	r.Subject = "eve\"},\n{\"decision\":\"allow\u2028\x00\xff"

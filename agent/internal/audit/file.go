@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // file is a sink that other processes may append to as well: the agent that this one replaces, which may be killed inside a line. A batch
@@ -36,12 +37,11 @@ func (f *file) Write(p []byte) (int, error) {
 	if f.reader == nil {
 		return f.File.Write(p)
 	}
-	info, err := f.Stat()
+	size, torn, err := f.look()
 	if err != nil {
 		return 0, err
 	}
-	size := info.Size()
-	if size != f.size && f.torn(size) {
+	if torn {
 		if _, err := f.File.Write([]byte{'\n'}); err != nil {
 			return 0, err
 		}
@@ -52,15 +52,36 @@ func (f *file) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// torn reports whether a file of that size does not end with a newline.
-func (f *file) torn(size int64) bool {
-	if size == 0 {
-		return false
+// look returns the size of the file and whether somebody else has left a part of a line at its end. A write that is under way looks like
+// that too, for some microseconds: what has been torn stays as it is. Where a machine is so busy that the two cannot be told apart, an
+// empty line may come out, and never a broken one.
+func (f *file) look() (size int64, torn bool, err error) {
+	for range 3 {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, false, err
+		}
+		if size == info.Size() && torn {
+			return size, true, nil
+		}
+		size = info.Size()
+		if size == f.size || size == 0 {
+			return size, false, nil
+		}
+		var last [1]byte
+		if _, err := f.reader.ReadAt(last[:], size-1); err != nil {
+			return 0, false, err
+		}
+		if torn = last[0] != '\n'; !torn {
+			return size, false, nil
+		}
+		<-time.After(lookAgain)
 	}
-	var last [1]byte
-	_, err := f.reader.ReadAt(last[:], size-1)
-	return err != nil || last[0] != '\n'
+	return size, false, nil // somebody is writing
 }
+
+// lookAgain is far longer than a write takes.
+const lookAgain = 2 * time.Millisecond
 
 // Close closes both ends.
 func (f *file) Close() error {
