@@ -225,3 +225,20 @@ func TestConnectionsMayBeIdleOrBusyForLong(t *testing.T) {
 		_ = r.srv.Close()
 	})
 }
+
+// A clock that is set forward or back moves no deadline: what a handler is given carries a reading of the monotonic clock.
+func TestDeadlinesDoNotDependOnTheWallClock(t *testing.T) {
+	deadlines := make(chan time.Time, 1)
+	r := serveUnix(t, Config{Handler: HandlerFunc(func(ctx context.Context, _ *Notify, reply Reply) {
+		d, _ := ctx.Deadline()
+		deadlines <- d
+		_ = reply(allow)
+	})})
+	p := r.dial()
+	p.hello("")
+	p.send(wireNotify(1, 1))
+	p.ack(1, 1)
+	if d := <-deadlines; d == d.Round(0) {
+		t.Errorf("the deadline %v has no reading of the monotonic clock", d)
+	}
+}
