@@ -55,6 +55,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	defer s.forget(l)
 	var pause time.Duration
+	var told time.Time // when the last failure was logged
 	for {
 		nc, err := l.Accept()
 		switch {
@@ -71,7 +72,10 @@ func (s *Server) Serve(l net.Listener) error {
 				pause = shortPause
 			}
 			s.cfg.Hooks.error(ReasonAccept)
-			s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error(), "pause", pause)
+			if now := time.Now(); now.Sub(told) >= time.Second { // they come by the hundred
+				s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error())
+				told = now
+			}
 			s.wait(pause)
 		}
 	}
