@@ -9,9 +9,10 @@ COPY spoe ./spoe
 ARG VERSION=unknown
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /vertex-spoa ./agent/cmd/vertex-spoa
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /vertex-spoa /usr/local/bin/vertex-spoa
-USER nonroot:nonroot
+USER 65532:65532
 # Mount the configuration and the policy here; the socket's directory is shared with HAProxy's container.
 VOLUME ["/etc/vertex-spoa", "/run/vertex-spoa"]
 EXPOSE 9902
