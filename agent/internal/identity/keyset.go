@@ -228,7 +228,7 @@ func (s *keySet) report(ring *keyring, next time.Duration, err error) {
 	log := s.log.With("issuer", name)
 	switch {
 	case err != nil:
-		log.Warn("issuer keys not fetched", "error", err, "retry_in", next)
+		log.Warn("issuer keys not fetched", "error", err, "retry_in", next.Round(time.Millisecond).String())
 	case before == nil || before.generation != ring.generation || len(before.dropped) != len(ring.dropped):
 		log.Info("issuer keys changed", "keys", len(ring.keys), "dropped", ring.dropped)
 		if ring.exposed {
