@@ -78,13 +78,13 @@ func match(segments []string) (call, bool) {
 	switch s = s[4:]; {
 	case len(s) == 4 && s[0] == "publishers" && s[2] == "models":
 		c.publisher, c.model = s[1], s[3]
-		return c, strings.Contains(verbsOfModels, word)
+		return c, verb != "" && strings.Contains(verbsOfModels, word)
 	case len(s) > 2 && s[0] == "endpoints" && s[1] == "openapi":
 		c.endpoint, c.verb = s[1], strings.Join(s[2:], "/")
 		return c, verb == "" && (c.verb == verbChat || c.verb == verbEmbeddings)
 	case len(s) == 2 && s[0] == "endpoints":
 		c.endpoint = s[1]
-		return c, strings.Contains(verbsOfModels+verbsOfEndpoints, word)
+		return c, verb != "" && strings.Contains(verbsOfModels+verbsOfEndpoints, word)
 	}
 	return call{}, false
 }

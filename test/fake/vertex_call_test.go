@@ -104,6 +104,7 @@ func FuzzParseCall(f *testing.F) {
 	for _, target := range []string{
 		flash + ":streamGenerateContent?alt=sse", claude + ":rawPredict", parentOfX + "/endpoints/1:explain",
 		parentOfX + "/endpoints/openapi/chat/completions", parentOfX + "/endpoints/openapi/embeddings", flash + "/../x:predict",
+		parentOfX + "/endpoints/1", flash, // without a verb
 		central + flash + ":predict", flash + "%2Fx:predict", "//v1/publishers/google/models", "",
 	} {
 		f.Add("POST", target)
