@@ -24,10 +24,12 @@ const (
 type Pipelining string
 
 // The ways to decide it at a HELLO. It is announced only where HAProxy offers
-// it. PipeliningAuto announces it where HAProxy offers async too, which is to
-// say up to 3.0: later versions stop reading a connection for good once a
-// buffer's worth of answers is waiting on it. PipeliningOn is for those who
-// have given such a HAProxy a large tune.bufsize.
+// it. HAProxy from 3.1 on, which can be told by its not offering async, stops
+// reading a connection for good once a buffer's worth of answers is waiting on
+// it. PipeliningAuto announces it to such a HAProxy where the connection can be
+// guarded from that: on a unix socket, with a tune.bufsize of 65536 and ACKs of
+// at most 3 kB. After a longer one has been sent, later connections do not
+// pipeline.
 const (
 	PipeliningAuto Pipelining = "auto"
 	PipeliningOn   Pipelining = "on"

@@ -92,7 +92,8 @@ func (c *conn) handshake() error {
 	if err != nil {
 		return &violation{ReasonHelloRefused, statusInvalid, err}
 	}
-	c.agreed, err = negotiate(h, c.srv.cfg.MaxFrameSize, c.srv.cfg.Pipelining)
+	c.agreed, err = negotiate(h, c.srv.cfg.MaxFrameSize, c.srv.cfg.Pipelining,
+		c.guarded)
 	if err != nil {
 		return err
 	}
@@ -109,6 +110,20 @@ func (c *conn) handshake() error {
 	c.in.allow(c.agreed.maxFrameSize)
 	c.log = c.log.With("engine_id", c.agreed.engineID)
 	return nil
+}
+
+// guarded guards the connection, and reports whether that is possible.
+func (c *conn) guarded(offered uint32) bool {
+	if c.srv.unguardable.Load() {
+		return false
+	}
+	g := newGuard(c.nc, offered, c.srv.giveUpGuarding)
+	if g == nil {
+		return false
+	}
+	c.out.guarded(g)
+	c.srv.watch()
+	return true
 }
 
 // firstFrame reads a frame, which has to be a HELLO to be returned.

@@ -36,7 +36,7 @@
 // themselves over what they do not expect. So a [Server] writes only whole
 // frames, less than 16,000 bytes at once, an ACK never without an action and
 // never after its time, and it announces pipelining only to those who can bear
-// it (see [Pipelining]).
+// it and guards their connections (see [Pipelining]).
 //
 // # Limits
 //

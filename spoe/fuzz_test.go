@@ -249,7 +249,7 @@ func FuzzHello(f *testing.F) {
 			}
 			return
 		}
-		a, err := negotiate(h, DefaultMaxFrameSize, PipeliningAuto)
+		a, err := negotiate(h, DefaultMaxFrameSize, PipeliningAuto, func(uint32) bool { return false })
 		var v *violation
 		if err != nil {
 			if a != (agreement{}) || !errors.As(err, &v) || v.status == statusNormal {

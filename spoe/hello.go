@@ -25,8 +25,9 @@ func (a agreement) capabilities() string {
 	return ""
 }
 
-// negotiate answers a HELLO (SPOE.txt section 3.2.4).
-func negotiate(h hello, ceiling uint32, p Pipelining) (agreement, error) {
+// negotiate answers a HELLO (SPOE.txt section 3.2.4). Guarded is asked with
+// HAProxy's largest frame whether its connection can be guarded.
+func negotiate(h hello, ceiling uint32, p Pipelining, guarded func(uint32) bool) (agreement, error) {
 	refuse := func(s status, cause error) (agreement, error) {
 		return agreement{}, &violation{ReasonHelloRefused, s, cause}
 	}
@@ -51,7 +52,7 @@ func negotiate(h hello, ceiling uint32, p Pipelining) (agreement, error) {
 	return agreement{
 		engineID:     h.engineID,
 		maxFrameSize: min(*h.maxFrameSize, ceiling),
-		pipelining:   announcePipelining(*h.capabilities, p),
+		pipelining:   announcePipelining(h, p, guarded),
 		healthcheck:  h.healthcheck,
 	}, nil
 }
@@ -61,15 +62,15 @@ func negotiate(h hello, ceiling uint32, p Pipelining) (agreement, error) {
 const maxEngineID = 256
 
 // announcePipelining decides it by what HAProxy can do.
-func announcePipelining(capabilities string, p Pipelining) bool {
-	if !offers(capabilities, func(s string) bool { return s == "pipelining" }) {
+func announcePipelining(h hello, p Pipelining, guarded func(uint32) bool) bool {
+	if h.healthcheck || !offers(*h.capabilities, func(s string) bool { return s == "pipelining" }) {
 		return false
 	}
 	switch p {
 	case PipeliningOn:
 		return true
 	case PipeliningAuto:
-		return offers(capabilities, func(s string) bool { return s == "async" })
+		return offers(*h.capabilities, func(s string) bool { return s == "async" }) || guarded(*h.maxFrameSize)
 	}
 	return false
 }

@@ -25,10 +25,13 @@ const maxKept = 64 << 10
 // for the peer but the one that does.
 type outbox struct {
 	conn    net.Conn
+	eager   *eager        // for whoever writes
 	timeout time.Duration // of one write
 	lost    func(Reason)  // called for each ACK dropped and each connection lost
 
 	mu      sync.Mutex
+	guard   *guard    // nil where there is nothing to guard against
+	sent    int64     // bytes
 	quiet   sync.Cond // no write is under way
 	queue   frames    // waiting
 	spare   frames    // empty, to swap with
@@ -51,7 +54,7 @@ type frameEnd struct {
 }
 
 func newOutbox(conn net.Conn, timeout time.Duration, lost func(Reason)) *outbox {
-	o := &outbox{conn: conn, timeout: timeout, lost: lost}
+	o := &outbox{conn: conn, eager: newEager(conn), timeout: timeout, lost: lost}
 	o.quiet.L = &o.mu
 	return o
 }
@@ -71,6 +74,10 @@ func (o *outbox) answer(c *call, actions []Action, limit int) (idle bool, err er
 	if err != nil {
 		return false, err
 	}
+	if o.guard != nil && !o.guard.take(len(data)-len(o.queue.data)) {
+		o.fail(ReasonWedge)
+		return false, undelivered(ReasonWedge)
+	}
 	if len(data) > maxQueued {
 		o.fail(ReasonWriteQueueFull)
 		return false, undelivered(ReasonWriteQueueFull)
@@ -87,6 +94,25 @@ func undelivered(r Reason) error { return fmt.Errorf("%w: %w", ErrUndelivered, w
 type withheld Reason
 
 func (w withheld) Error() string { return string(w) }
+
+// guarded guards what is queued from now on.
+func (o *outbox) guarded(g *guard) {
+	o.mu.Lock()
+	o.guard = g
+	o.mu.Unlock()
+}
+
+// look closes a guarded connection when HAProxy has stopped reading it, or when
+// the guard must not go on, and reports whether it did.
+func (o *outbox) look(end bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.guard == nil || o.closed || !end && !o.guard.stuck(o.sent) {
+		return false
+	}
+	o.fail(ReasonWedge)
+	return true
+}
 
 // put queues a frame that answers no NOTIFY.
 func (o *outbox) put(frame []byte) {
@@ -140,6 +166,7 @@ func (o *outbox) flush() {
 		o.mu.Unlock()
 		err := o.write(batch)
 		o.mu.Lock()
+		o.sent += int64(len(batch.data))
 		o.spare = batch.reset()
 		if err != nil {
 			o.fail(lossOf(err))
@@ -185,14 +212,17 @@ func lossOf(err error) Reason {
 	return ReasonWriteFailed
 }
 
+// send writes b, and waits only for what does not find room at once.
 func (o *outbox) send(b []byte) error {
-	if len(b) == 0 {
-		return nil
+	b, err := o.eager.send(b)
+	if err != nil || len(b) == 0 {
+		return err
 	}
 	if err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
 		return err
 	}
-	_, err := o.conn.Write(b)
+	_, err = o.conn.Write(b)
+	_ = o.conn.SetWriteDeadline(time.Time{}) // fails only where the connection is closed, which the next write finds
 	return err
 }
 

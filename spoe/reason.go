@@ -22,6 +22,7 @@ const (
 	ReasonFragmented     Reason = "FRAME_FRAGMENTED" // fragmentation was not announced
 	ReasonWriteFailed    Reason = "WRITE_FAILED"     // the peer did not take what was written in time
 	ReasonWriteQueueFull Reason = "WRITE_QUEUE_FULL" // the peer does not read its answers
+	ReasonWedge          Reason = "WEDGE"            // HAProxy has stopped reading its answers, or is about to
 	ReasonServerPanic    Reason = "SERVER_PANIC"     // a hook panicked
 
 	// A NOTIFY that got the answer of Config.Overload.
@@ -44,7 +45,7 @@ func Reasons() []Reason {
 	all := []Reason{
 		ReasonAccept, ReasonConnLimit, ReasonConnShed, ReasonPeer, ReasonNotSPOP, ReasonHelloTimeout, ReasonHelloRefused,
 		ReasonFrameTimeout, ReasonFrameTooBig, ReasonFrameInvalid, ReasonFragmented, ReasonWriteFailed,
-		ReasonWriteQueueFull, ReasonServerPanic, ReasonInFlightLimit, ReasonConnInFlightLimit,
+		ReasonWriteQueueFull, ReasonWedge, ReasonServerPanic, ReasonInFlightLimit, ReasonConnInFlightLimit,
 		ReasonHandlerPanic, ReasonAnswerEmpty, ReasonAnswerInvalid, ReasonAnswerTooBig, ReasonLate,
 		ReasonSuperseded, ReasonConnGone, ReasonUnanswerable,
 	}

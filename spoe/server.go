@@ -25,6 +25,10 @@ type Server struct {
 
 	scratches scratchPool
 
+	watching    sync.Once
+	unguardable atomic.Bool   // ACKs are too long for guarded connections
+	giveUp      chan struct{} // closed then
+
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
@@ -39,6 +43,7 @@ func New(c Config) (*Server, error) {
 	return &Server{
 		cfg:       c,
 		quit:      make(chan struct{}),
+		giveUp:    make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 	}, nil
@@ -195,6 +200,47 @@ func (s *Server) gone(c *conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.cfg.Hooks.connection(-1)
+}
+
+// watch looks after the connections that are guarded, from the first one on and
+// until the server is shut down.
+func (s *Server) watch() {
+	s.watching.Do(func() { s.conning.Go(s.look) })
+}
+
+func (s *Server) look() {
+	t := time.NewTicker(lookPeriod)
+	defer t.Stop()
+	for giveUp := s.giveUp; ; {
+		end := false
+		select {
+		case <-s.quit:
+			return
+		case <-giveUp:
+			giveUp, end = nil, true
+		case <-t.C:
+		}
+		s.lookOnce(end)
+	}
+}
+
+func (s *Server) lookOnce(end bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.out.look(end) && !end {
+			s.cfg.Log.Warn("haproxy has stopped reading its connection", "reason", ReasonWedge)
+		}
+	}
+}
+
+// giveUpGuarding ends all guarded connections, and has none after them. They end
+// together, so that what was in flight on one is not asked again on another.
+func (s *Server) giveUpGuarding() {
+	if !s.unguardable.Swap(true) {
+		s.cfg.Log.Info("answers are too long for pipelining with this HAProxy: later connections do without")
+		close(s.giveUp)
+	}
 }
 
 // Shutdown drains the server: it closes the listeners, goes on to answer what

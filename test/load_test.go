@@ -16,19 +16,20 @@ import (
 var smallBuffers = []string{"VERTEX_BUFSIZE=16384", "VERTEX_MAXREWRITE=4096"}
 
 // Sixty callers at once and large tokens: more answers than one buffer of HAProxy's holds are under way at every instant, which is where
-// HAProxy from 3.1 on stops to read the connection of an agent that announces pipelining to it. Every call must be answered.
+// HAProxy from 3.1 on stops to read the connection of an agent that pipelines and lets them all wait. Every call must be answered.
 func TestLoad(t *testing.T) {
 	calls := 600
 	if everything() {
 		calls = 3000
 	}
 	for _, tt := range []struct {
-		name string
-		env  []string
-	}{{"example", nil}, {"small buffers", smallBuffers}} {
+		name       string
+		env        []string
+		tokenBytes int
+	}{{"example", nil, 2048}, {"small buffers", smallBuffers, 2048}, {"largest tokens", nil, 12_000}} {
 		t.Run(tt.name, func(t *testing.T) {
 			onEach(t, haproxySeries(), func(t *testing.T, haproxy string) {
-				s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: tt.env, TokenBytes: 2048})
+				s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: tt.env, TokenBytes: tt.tokenBytes})
 				l := startLoad(t, s, 60)
 				l.wait(calls)
 				l.report(l.stop())

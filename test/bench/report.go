@@ -135,7 +135,7 @@ func (r results) printTargets(w io.Writer, version string) error {
 	return err
 }
 
-// mux reports whether a HAProxy is 3.1 or later, which does not pipeline in the example's configuration.
+// mux reports whether a HAProxy is 3.1 or later, of which less is wanted.
 func mux(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")

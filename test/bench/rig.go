@@ -233,12 +233,35 @@ func (r *rig) front(haproxy, variant, config string) (front, error) {
 	if err != nil {
 		return front{}, err
 	}
+	spoe, err := r.spoeFile(variant)
+	if err != nil {
+		return front{}, err
+	}
 	env := []string{
 		"VERTEX_PLAIN_BIND=" + bind, "VERTEX_AGENT=unix@" + r.socket(variant), "VERTEX_CA=" + r.world.CA.File(),
-		"VERTEX_SPOE=" + filepath.Join(r.options.example, "vertex-spoe.conf"), "VERTEX_UPSTREAM_EUROPE_WEST1=" + r.vertex,
+		"VERTEX_SPOE=" + spoe, "VERTEX_UPSTREAM_EUROPE_WEST1=" + r.vertex,
 	}
 	p, err := start(filepath.Join(r.dir, "haproxy-"+name+".log"), env, haproxy, "-db", "-f", own, "-f", file)
 	return front{name: variant, url: "http://" + bind, haproxy: p, agent: r.agents[variant]}, err
+}
+
+// spoeFile is the example's, or for the agent of haproxy-spoe-go one without the pipelining that HAProxy from 3.1 on cannot bear from it.
+func (r *rig) spoeFile(variant string) (string, error) {
+	file := filepath.Join(r.options.example, "vertex-spoe.conf")
+	if variant != library {
+		return file, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	const agent = "spoe-agent vertex\n"
+	changed := strings.Replace(string(text), agent, agent+".if version_atleast(3.1)\n    no option pipelining\n.endif\n", 1)
+	if changed == string(text) {
+		return "", fmt.Errorf("the example's vertex-spoe.conf has changed: %q is not there", agent)
+	}
+	file = filepath.Join(r.dir, "library-spoe.conf")
+	return file, os.WriteFile(file, []byte(changed), 0o600)
 }
 
 // check waits until a front lets the caller through, and looks whether those that verify let nobody else through.
