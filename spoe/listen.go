@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultMode is the mode of a unix socket: its owner and group may connect.
@@ -29,14 +32,17 @@ type ListenOptions struct {
 	TLS *tls.Config
 }
 
-// Listen opens "unix@/path", "/path" or "host:port".
+// Listen opens "unix@/path", "/path" or "host:port", or takes the socket that
+// systemd has passed to the process, which is named "systemd".
 //
 // A unix socket is bound under another name and renamed to its own, so that it
 // never lacks and never has the wrong mode. It replaces a socket that is there,
 // which is how a new process takes over from an old one, but no other file.
 // Closing the listener removes the path only while it is still its own.
 //
-// A TCP address that is not loopback needs TLS.
+// A TCP address that is not loopback needs TLS. It is shared with other
+// processes of the same user that listen on it in this way, so that a new one
+// can take over there too.
 func Listen(ctx context.Context, address string, o ListenOptions) (net.Listener, error) {
 	l, err := listen(ctx, address, o)
 	if err != nil {
@@ -49,6 +55,13 @@ func Listen(ctx context.Context, address string, o ListenOptions) (net.Listener,
 }
 
 func listen(ctx context.Context, address string, o ListenOptions) (net.Listener, error) {
+	if address == "systemd" {
+		l, err := listenSystemd()
+		if err != nil {
+			return nil, err
+		}
+		return checkExposed(l, o.TLS != nil)
+	}
 	path := strings.TrimPrefix(address, "unix@")
 	if filepath.IsAbs(path) {
 		if o.Mode == 0 {
@@ -66,13 +79,24 @@ func listenTCP(ctx context.Context, address string, secured bool) (net.Listener,
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil, fmt.Errorf("neither /path, unix@/path nor host:port: %w", err)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		return errors.Join(raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}), err)
+	}}
+	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	// A name is resolved by Listen alone: what counts is what it was bound to.
-	bound, ok := l.Addr().(*net.TCPAddr)
-	if secured || ok && bound.IP.IsLoopback() {
+	return checkExposed(l, secured)
+}
+
+// checkExposed returns l, unless it is open to the network without TLS. A name
+// is resolved by Listen alone: what counts is what it was bound to.
+func checkExposed(l net.Listener, secured bool) (net.Listener, error) {
+	bound, isTCP := l.Addr().(*net.TCPAddr)
+	if secured || !isTCP || bound.IP.IsLoopback() {
 		return l, nil
 	}
 	_ = l.Close()

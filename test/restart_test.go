@@ -44,26 +44,39 @@ func (l *load) refusedExplicitly(failed []sandbox.Shot) {
 	}
 }
 
-// The new agent takes the socket over, and the old one drains.
+// The new agent takes the socket over, and the old one drains: by its name, by sharing the address, or because systemd has it.
 func TestAgentRestart(t *testing.T) {
 	series := oldestAndNewest()
 	if everything() {
 		series = haproxySeries()
 	}
-	onEach(t, series, func(t *testing.T, haproxy string) {
-		s := startSandbox(t, sandbox.Options{HAProxy: haproxy})
-		l := startLoad(t, s, 16)
-		for range 5 {
-			l.wait(1150)
-			if err := s.Handover(limited(t), syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-		}
-		l.wait(1150)
-		failed := l.stop()
-		l.report(failed)
-		l.withinTolerance(failed)
-	})
+	for _, tt := range []struct {
+		name    string
+		options sandbox.Options
+	}{
+		{"unix socket", sandbox.Options{}},
+		{"TCP", sandbox.Options{TCP: true}},
+		{"socket of systemd", sandbox.Options{Passed: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onEach(t, series, func(t *testing.T, haproxy string) {
+				o := tt.options
+				o.HAProxy = haproxy
+				s := startSandbox(t, o)
+				l := startLoad(t, s, 16)
+				for range 5 {
+					l.wait(1150)
+					if err := s.Handover(limited(t), syscall.SIGTERM); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.wait(1150)
+				failed := l.stop()
+				l.report(failed)
+				l.withinTolerance(failed)
+			})
+		})
+	}
 }
 
 // The old agent dies in the middle of its work, with the new one on the socket already.

@@ -7,7 +7,7 @@ import (
 )
 
 // Handover starts another agent on the same socket, waits until it is ready, and then ends the one before with the signal: SIGTERM lets
-// it drain. It returns when that one has ended. This needs a unix socket.
+// it drain. It returns when that one has ended.
 func (s *Sandbox) Handover(ctx context.Context, sig syscall.Signal) error {
 	admin, err := FreeAddr()
 	if err != nil {

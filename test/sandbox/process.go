@@ -21,8 +21,8 @@ type process struct {
 	exited chan struct{}
 }
 
-// start runs the program; its output goes to the end of the file at output.
-func start(name, output string, env []string, program string, args ...string) (*process, error) {
+// start runs the program; its output goes to the end of the file at output. It inherits the file passed, if any, as descriptor 3.
+func start(name, output string, env []string, passed *os.File, program string, args ...string) (*process, error) {
 	file, err := os.OpenFile(output, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -31,6 +31,9 @@ func start(name, output string, env []string, program string, args ...string) (*
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = file, file
+	if passed != nil {
+		cmd.ExtraFiles = []*os.File{passed}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives the sandbox
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)

@@ -38,6 +38,7 @@ type Options struct {
 	Dir     string // working folder; a temporary one, removed by Close, if empty
 	HAProxy string // binary; found on the PATH or in /usr/sbin if empty
 	TCP     bool   // HAProxy reaches the agent over loopback TCP, not over a unix socket
+	Passed  bool   // the unix socket is passed to the agent, as systemd does it
 	Base    string // the user's own haproxy.cfg; a minimal one if empty
 
 	HAProxyEnv []string // further environment of HAProxy, NAME=VALUE
@@ -59,6 +60,8 @@ type Sandbox struct {
 	admin   string // host:port of the agent's admin listener
 	socket  string // where the agent listens, as the agent writes it
 	haproxy *process
+
+	passed *os.File // the unix socket, if the agent does not open it itself
 
 	mu    sync.Mutex
 	agent *process
@@ -127,7 +130,22 @@ func (s *Sandbox) prepare() error {
 		s.socket = ports[2]
 	}
 	s.clients = map[Protocol]*http.Client{HTTP1: s.Client(HTTP1), HTTP2: s.Client(HTTP2)}
+	if s.options.Passed {
+		return s.openSocket()
+	}
 	return nil
+}
+
+// openSocket opens the unix socket that is passed to the agent.
+func (s *Sandbox) openSocket() error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.SocketPath(), Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	s.passed, err = l.File()
+	return err
 }
 
 // freePorts returns loopback addresses that nobody listens on at the moment.
@@ -160,11 +178,19 @@ func (s *Sandbox) auditPath() string { return filepath.Join(s.Dir, "audit.jsonl"
 
 // StartAgent starts the agent with the example's configuration, and waits until it is ready.
 func (s *Sandbox) StartAgent(ctx context.Context) error {
+	listen := s.socket
+	if s.passed != nil {
+		listen = "systemd"
+	}
 	args := append([]string{s.options.Binary, "serve", "--config=" + filepath.Join(s.options.Example, "vertex-spoa.yaml"),
-		"--spoe.listen=" + s.socket, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms",
+		"--spoe.listen=" + listen, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms",
 		"--audit.path=" + s.auditPath()}, s.options.AgentFlags...)
-	args = append(slices.Clone(s.options.AgentUnder), args...)
-	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), args[0], args[1:]...)
+	under := s.options.AgentUnder
+	if s.passed != nil {
+		under = []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}
+	}
+	args = append(slices.Clone(under), args...)
+	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), s.passed, args[0], args[1:]...)
 	if err != nil {
 		return err
 	}
@@ -279,7 +305,7 @@ func (s *Sandbox) startHAProxy() error {
 	if s.options.Workers {
 		args = append(args, "-W", "-S", s.masterSocket())
 	}
-	s.haproxy, err = start("haproxy", s.haproxyLog(), s.HAProxyEnv(), binary, args...)
+	s.haproxy, err = start("haproxy", s.haproxyLog(), s.HAProxyEnv(), nil, binary, args...)
 	return err
 }
 
@@ -335,6 +361,9 @@ func (s *Sandbox) Close() {
 		if p != nil {
 			p.stop(5 * time.Second)
 		}
+	}
+	if s.passed != nil {
+		_ = s.passed.Close()
 	}
 	if s.World != nil {
 		_ = s.World.Close()

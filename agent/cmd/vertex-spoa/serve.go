@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -49,12 +50,24 @@ func serve(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := google.CheckEnvironment(); err != nil {
 		return err
 	}
+	useProcessors(cfg.SPOE.Processors)
 	p, err := assemble(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer p.close()
 	return p.run(ctx, started)
+}
+
+// useProcessors sets how many processors run the program at once. More than it needs cost it dearly: goroutines that hand work to each
+// other wake up sleeping threads.
+func useProcessors(n int) {
+	if n == 0 && os.Getenv("GOMAXPROCS") == "" {
+		n = max(1, runtime.GOMAXPROCS(0)/4)
+	}
+	if n > 0 {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {

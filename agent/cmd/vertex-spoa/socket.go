@@ -17,7 +17,7 @@ const socketPoll = time.Second
 // that stand go on, but no new one can come, HAProxy's health checks among them. A path that another agent has taken over is its own.
 func (p *program) guardSocket(ctx context.Context, serve func(net.Listener)) {
 	addr, ok := p.spoeListener.Addr().(*net.UnixAddr)
-	if !ok {
+	if !ok || p.cfg.SPOE.Listen == "systemd" {
 		return
 	}
 	var group sync.WaitGroup

@@ -41,6 +41,7 @@ type SPOE struct {
 	MaxInFlight              int
 	MaxInFlightPerConnection int
 	Drain                    time.Duration
+	Processors               int // 0 is auto
 }
 
 // Policy is about the policy files.

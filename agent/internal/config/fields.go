@@ -24,7 +24,7 @@ func Fields() []Field { return append([]Field(nil), fields...) }
 
 var fields = []Field{ // a table, never written
 	{"spoe.listen", "unix@/run/vertex-spoa/spoa.sock",
-		"Where HAProxy connects: unix@/path, or host:port. Tokens cross this wire: a host that is not loopback needs TLS.",
+		"Where HAProxy connects: unix@/path, host:port, or systemd for the socket that systemd passes. Tokens cross this wire: a host that is not loopback needs TLS.",
 		func(c *Config, s string) error { return notEmpty(&c.SPOE.Listen, s) }},
 	{"spoe.mode", "0660", "Mode of the unix socket, octal. Its group is that of the process: run it with HAProxy's group.",
 		func(c *Config, s string) error { return mode(&c.SPOE.Mode, s) }},
@@ -38,7 +38,7 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { c.SPOE.TLSClientCA = s; return nil }},
 	{"spoe.timeout", "800ms", "How long a decision may take. Keep it below HAProxy's `timeout processing`: a later answer is not written.",
 		func(c *Config, s string) error { return duration(&c.SPOE.Timeout, s, 10*time.Millisecond, time.Minute) }},
-	{"spoe.pipelining", "auto", "auto announces pipelining to the HAProxy versions that are safe with it; on and off force it.",
+	{"spoe.pipelining", "auto", "auto announces pipelining where it is safe with that HAProxy; on and off force it.",
 		func(c *Config, s string) error { return oneOf(&c.SPOE.Pipelining, s, "auto", "on", "off") }},
 	{"spoe.max_connections", "4096", "Connections from HAProxy; one more is closed at once.",
 		func(c *Config, s string) error { return number(&c.SPOE.MaxConnections, s, 1) }},
@@ -48,6 +48,16 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlightPerConnection, s, 1) }},
 	{"spoe.drain", "10s", "On SIGTERM: how long connections may take to become idle before they are closed.",
 		func(c *Config, s string) error { return duration(&c.SPOE.Drain, s, 0, time.Hour) }},
+
+	{"spoe.processors", "auto",
+		"Processors to use at once. auto is a quarter of the machine's, or what the environment variable GOMAXPROCS says: HAProxy needs the others more.",
+		func(c *Config, s string) error {
+			if s == "auto" {
+				c.SPOE.Processors = 0
+				return nil
+			}
+			return number(&c.SPOE.Processors, s, 1)
+		}},
 
 	{"policy.dir", "/etc/vertex-spoa/policy.d", "Directory of the policy files.",
 		func(c *Config, s string) error { return notEmpty(&c.Policy.Dir, s) }},
