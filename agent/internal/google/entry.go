@@ -13,10 +13,12 @@ import (
 // entry is one token that is kept fresh: an account's or the agent's own. At most one mint of it runs at a time; the mint belongs to
 // the entry and no caller's context ends it. All methods are safe for concurrent use.
 type entry struct {
-	account string                               // for errors and the log; empty for the agent's own
-	mint    func(context.Context) (Token, error) // one attempt
-	tasks   *tasks
-	log     *slog.Logger
+	account  string   // for errors and the log; empty for the agent's own
+	audience string   // for errors; empty where no caller's token is exchanged
+	mint     mintFunc // one attempt; nil where that takes a caller's token, which then nothing but the caller's request refreshes
+	tasks    *tasks
+	log      *slog.Logger
+	size     int // bytes, where somebody counts them; belongs to who does
 
 	token atomic.Pointer[issued] // nil for none
 	used  atomic.Bool            // handed out since it was minted
@@ -31,6 +33,9 @@ type entry struct {
 	dropped  time.Time
 	timer    *time.Timer
 }
+
+// mintFunc is one attempt to get a token.
+type mintFunc func(context.Context) (Token, error)
 
 // flight is one mint, from the decision to ask until its outcome. The outcome is written before done is closed.
 type flight struct {
@@ -56,11 +61,16 @@ func (e *entry) get(ctx context.Context) (Token, error) {
 			e.used.Store(true)
 		}
 		if !now.Before(t.refresh) {
-			e.refresh()
+			e.refresh(e.mint)
 		}
 		return t.Token, nil
 	}
-	f, err := e.join()
+	return e.fetch(ctx, e.mint)
+}
+
+// fetch waits for a mint, the running one or one that mint does.
+func (e *entry) fetch(ctx context.Context, mint mintFunc) (Token, error) {
+	f, err := e.join(mint)
 	if err != nil {
 		return Token{}, err
 	}
@@ -81,12 +91,14 @@ func (e *entry) wait(ctx context.Context, f *flight) (Token, error) {
 		e.used.Store(true)
 		return f.token, nil
 	default:
-		return Token{}, &Error{Reason: MintUnavailable, Account: e.account, Detail: "the mint has not ended yet", Err: ctx.Err()}
+		failure := e.unavailable("the mint has not ended yet")
+		failure.Err = ctx.Err()
+		return Token{}, failure
 	}
 }
 
 // join returns the running mint, or starts one, or returns the last error while that is too fresh to ask again.
-func (e *entry) join() (*flight, error) {
+func (e *entry) join(mint mintFunc) (*flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := wall()
@@ -103,22 +115,29 @@ func (e *entry) join() (*flight, error) {
 		failure := *e.failure
 		failure.RetryAfter = e.retry.Sub(now)
 		return nil, &failure
-	case !e.launch(false):
+	case !e.launch(false, mint):
 		return nil, e.stoppedError()
 	}
 	return e.flight, nil
 }
 
 func (e *entry) stoppedError() *Error {
-	return &Error{Reason: MintUnavailable, Account: e.account, Detail: "the source was closed or the entry evicted meanwhile"}
+	return e.unavailable("the source was closed or the entry evicted meanwhile")
+}
+
+func (e *entry) unavailable(detail string) *Error {
+	if e.audience != "" {
+		return &Error{Reason: ExchangeUnavailable, Account: e.account, Audience: e.audience, Detail: detail}
+	}
+	return &Error{Reason: MintUnavailable, Account: e.account, Detail: detail}
 }
 
 // refresh starts a mint in the background unless one runs or the last one failed too recently.
-func (e *entry) refresh() {
+func (e *entry) refresh(mint mintFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopped && e.flight == nil && !wall().Before(e.retry) {
-		e.launch(true)
+		e.launch(true, mint)
 	}
 }
 
@@ -128,17 +147,17 @@ func (e *entry) wake() {
 	wanted := e.kept || e.used.Load() && e.token.Load().usable(wall())
 	e.mu.Unlock()
 	if wanted {
-		e.refresh()
+		e.refresh(e.mint)
 	}
 }
 
 // launch starts a mint and reports whether it could. The caller holds mu and has seen that none runs.
-func (e *entry) launch(background bool) bool {
+func (e *entry) launch(background bool, mint mintFunc) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
 	f := &flight{cancel: cancel, background: background, done: make(chan struct{})}
 	started := e.tasks.start(func() {
 		defer cancel()
-		t, err := e.try(ctx)
+		t, err := e.try(ctx, mint)
 		e.land(f, t, err)
 	})
 	if !started {
@@ -150,9 +169,9 @@ func (e *entry) launch(background bool) bool {
 }
 
 // try mints, a few times if the failure looks passing.
-func (e *entry) try(ctx context.Context) (Token, *Error) {
+func (e *entry) try(ctx context.Context, mint mintFunc) (Token, *Error) {
 	for n := 1; ; n++ {
-		t, err := e.mint(ctx)
+		t, err := mint(ctx)
 		if err == nil {
 			return t, nil
 		}
@@ -183,6 +202,7 @@ func (e *entry) land(f *flight, t Token, failure *Error) {
 	e.mu.Lock()
 	e.flight = nil
 	now := wall()
+	t.Fingerprint = t.Value.Fingerprint()
 	var changed bool
 	switch {
 	case e.stopped:
@@ -200,9 +220,9 @@ func (e *entry) land(f *flight, t Token, failure *Error) {
 
 	// A failure that repeats itself is told once; what callers wait for, they are told themselves.
 	switch {
-	case !changed || !f.background:
+	case !changed || !f.background || e.audience != "": // of callers there may be many
 	case f.err != nil:
-		e.log.Warn("token not refreshed", "account", e.account, "reason", f.err.Reason, "detail", f.err.Detail)
+		e.log.Warn("token not refreshed", "account", e.account, "reason", f.err.Reason, "detail", f.err.Detail, "fix", f.err.Fix)
 	default:
 		e.log.Info("token refreshed again", "account", e.account, "expiry", t.Expiry)
 	}
@@ -232,8 +252,11 @@ func (e *entry) fail(failure *Error, now time.Time) {
 	}
 }
 
-// arm sets the timer, the caller holding mu.
+// arm sets the timer, the caller holding mu. An entry that cannot mint by itself has none.
 func (e *entry) arm(d time.Duration) {
+	if e.mint == nil {
+		return
+	}
 	if e.timer == nil {
 		e.timer = time.AfterFunc(d, e.wake)
 		return
@@ -251,12 +274,12 @@ func (e *entry) keep(kept bool) {
 	}
 	e.mu.Unlock()
 	if t := e.token.Load(); kept && (!t.usable(now) || !now.Before(t.refresh)) {
-		e.refresh()
+		e.refresh(e.mint)
 	}
 }
 
-// drop forgets the token, at most once per dropCooldown, and has a new one minted in the background.
-func (e *entry) drop() {
+// drop forgets the token, at most once per dropCooldown, and has mint get a new one in the background, if mint is not nil.
+func (e *entry) drop(mint mintFunc) {
 	e.mu.Lock()
 	now := wall()
 	dropped := e.token.Load() != nil && now.Sub(e.dropped) >= dropCooldown
@@ -265,8 +288,8 @@ func (e *entry) drop() {
 		e.token.Store(nil)
 	}
 	e.mu.Unlock()
-	if dropped {
-		e.refresh()
+	if dropped && mint != nil {
+		e.refresh(mint)
 	}
 }
 
@@ -295,7 +318,7 @@ func (e *entry) status() (s AccountStatus, ok bool) {
 		s.Account, s.Expiry = t.Account, t.Expiry
 	}
 	if e.failure != nil {
-		s.Reason, s.Error = e.failure.Reason, e.failure.Detail
+		s.Reason, s.Error, s.Fix = e.failure.Reason, e.failure.Detail, e.failure.Fix
 	}
 	return s, e.kept || usable || e.failure != nil
 }

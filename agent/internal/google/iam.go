@@ -1,6 +1,7 @@
 package google
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	credentials "cloud.google.com/go/iam/credentials/apiv1"
@@ -21,7 +23,7 @@ import (
 )
 
 const (
-	publicEndpoint = "https://iamcredentials.googleapis.com"
+	publicUniverse = "googleapis.com"
 	callTimeout    = 5 * time.Second
 	maxAnswer      = 256 << 10 // bytes
 )
@@ -29,7 +31,10 @@ const (
 // iam calls generateAccessToken with the agent's own token.
 type iam struct {
 	client   *credentials.IamCredentialsClient
+	carrier  http.RoundTripper
 	own      *entry
+	log      *slog.Logger
+	down     breaker // of the agent's own calls
 	endpoint string
 	slots    chan struct{} // one element per call under way
 	onMint   func(account string, d time.Duration, err error)
@@ -37,26 +42,21 @@ type iam struct {
 }
 
 func newIAM(c Config, own *entry) (*iam, error) {
-	endpoint, err := checkEndpoint(c.Endpoint)
+	endpoint, err := checkEndpoint(c.Endpoint, "iamcredentials", c.UniverseDomain)
 	if err != nil {
 		return nil, err
 	}
-	m := &iam{own: own, endpoint: endpoint, slots: make(chan struct{}, maxParallel), onMint: c.OnMint, idle: func() {}}
-	var carrier http.RoundTripper
-	if c.Client != nil && c.Client.Transport != nil {
-		carrier = c.Client.Transport
-	} else {
-		t, ok := http.DefaultTransport.(*http.Transport)
-		if !ok {
-			return nil, errors.New("no client, and the default transport is not one of net/http")
-		}
-		t = t.Clone()
-		carrier, m.idle = t, t.CloseIdleConnections
+	m := &iam{own: own, endpoint: endpoint, slots: make(chan struct{}, maxParallel), onMint: c.OnMint, log: c.Log}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.carrier, m.idle, err = carrierOf(c.Client); err != nil {
+		return nil, err
 	}
 	// With a client given, the library adds neither credentials nor telemetry; with an endpoint given, no environment variable moves
 	// the call to another host; with a logger given, none makes it print tokens.
 	m.client, err = credentials.NewIamCredentialsRESTClient(context.Background(),
-		option.WithHTTPClient(&http.Client{Transport: bounded{carrier}, CheckRedirect: refuseRedirect}),
+		option.WithHTTPClient(&http.Client{Transport: bounded{m.carrier}, CheckRedirect: refuseRedirect}),
 		option.WithEndpoint(endpoint),
 		option.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -67,10 +67,15 @@ func newIAM(c Config, own *entry) (*iam, error) {
 	return m, nil
 }
 
-// checkEndpoint returns the URL to call. The agent's own token goes there, so it must be protected on its way.
-func checkEndpoint(endpoint string) (string, error) {
+// checkEndpoint returns the URL to call: endpoint, or that of the service in the universe. Tokens go there, so they must be protected on
+// their way.
+func checkEndpoint(endpoint, service, universe string) (string, error) {
+	universe = cmp.Or(universe, publicUniverse)
+	if !emailPart(universe) || !strings.Contains(universe, ".") {
+		return "", fmt.Errorf("universe domain %.60q is not a domain", universe)
+	}
 	if endpoint == "" {
-		return publicEndpoint, nil
+		return "https://" + service + "." + universe, nil
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -79,18 +84,29 @@ func checkEndpoint(endpoint string) (string, error) {
 	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
 		return "", fmt.Errorf("endpoint %q is not of the form https://host", u.Redacted())
 	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
+	if !protected(u) {
 		return "", fmt.Errorf("endpoint %q is neither https nor http on a loopback address", endpoint)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
 
+// protected reports whether what is sent to u cannot be read on its way.
+func protected(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+}
+
 // refuseRedirect hands a redirect to the caller as it is: IAM does not redirect, and the agent's own token is for IAM alone.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// mint asks IAM once for a token of r. The error is an *Error.
+// actor is who asks IAM: the agent, or a caller whose token STS has exchanged.
+type actor struct {
+	bearer secret.Text
+	name   string // e-mail or principal, empty if unknown
+	role   string // what it needs on the account
+}
+
+// mint asks IAM once for a token of r, as the agent. The error is an *Error.
 func (m *iam) mint(ctx context.Context, r Request) (Token, error) {
 	start := time.Now()
 	t, err := m.ask(ctx, r)
@@ -111,13 +127,41 @@ func (m *iam) ask(ctx context.Context, r Request) (Token, error) {
 	case <-ctx.Done():
 		return Token{}, &Error{Reason: MintUnavailable, Account: r.Account, Detail: "too many mints wait for IAM"}
 	}
+	if wait, ok := m.down.admit(wall()); !ok {
+		failure := m.down.refusal(MintUnavailable, "IAM", wait)
+		failure.Account = r.Account
+		return Token{}, failure
+	}
+	t, failure := m.generate(ctx, r, actor{own.Value, own.Account, tokenCreator})
+	m.noteEnd(ctx, r.Account, failure)
+	if failure == nil {
+		return t, nil
+	}
+	if failure.Reason == CredentialsUnavailable {
+		m.own.drop(m.own.mint)
+	}
+	return Token{}, failure
+}
+
+// noteEnd tells the breaker how a call for account ended. What IAM asks an account to wait, a quota of its project may be the reason for:
+// it concerns no other account.
+func (m *iam) noteEnd(ctx context.Context, account string, failure *Error) {
+	if failure != nil && failure.RetryAfter > 0 {
+		m.down.skip()
+		return
+	}
+	m.down.end(ctx, account, failure, "IAM", m.log)
+}
+
+// generate calls generateAccessToken once, as the actor.
+func (m *iam) generate(ctx context.Context, r Request, as actor) (Token, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	start := wall()
 	answer, err := m.client.GenerateAccessToken(
-		callctx.SetHeaders(ctx, "authorization", "Bearer "+own.Value.Reveal()), tokenRequest(r))
+		callctx.SetHeaders(ctx, "authorization", "Bearer "+as.bearer.Reveal()), tokenRequest(r))
 	if err != nil {
-		return Token{}, m.refused(ctx, r, own, err)
+		return Token{}, m.refused(ctx, r, as, err)
 	}
 	return accept(r, answer, start, wall())
 }
@@ -126,7 +170,7 @@ func (m *iam) ask(ctx context.Context, r Request) (Token, error) {
 func withoutOwn(r Request, err error) *Error {
 	failure := &Error{Reason: CredentialsUnavailable, Account: r.Account, Detail: "the agent's own token did not come in time"}
 	if e, ok := errors.AsType[*Error](err); ok && e.Err == nil {
-		failure.Detail, failure.RetryAfter = e.Detail, e.RetryAfter
+		failure.Detail, failure.Fix, failure.RetryAfter = e.Detail, e.Fix, e.RetryAfter
 	}
 	return failure
 }
@@ -145,8 +189,8 @@ func tokenRequest(r Request) *credentialspb.GenerateAccessTokenRequest {
 
 // accept returns the token in answer, to a request sent at start, if it can be used at now. The token cannot outlive what was asked for,
 // so its expiry is at most that, whatever the server's clock or ours says.
-func accept(r Request, answer *credentialspb.GenerateAccessTokenResponse, start, now time.Time) (Token, error) {
-	invalid := func(detail string) (Token, error) {
+func accept(r Request, answer *credentialspb.GenerateAccessTokenResponse, start, now time.Time) (Token, *Error) {
+	invalid := func(detail string) (Token, *Error) {
 		return Token{}, &Error{Reason: MintInvalid, Account: r.Account, Detail: "IAM answered " + detail}
 	}
 	if answer.GetAccessToken() == "" {

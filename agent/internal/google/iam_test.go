@@ -305,7 +305,7 @@ func TestEndpoints(t *testing.T) {
 		"http://localhost:8080":                 "http://localhost:8080",
 	}
 	for endpoint, want := range good {
-		if got, err := checkEndpoint(endpoint); got != want || err != nil {
+		if got, err := checkEndpoint(endpoint, "iamcredentials", ""); got != want || err != nil {
 			t.Errorf("checkEndpoint(%q) = %q, %v, want %q", endpoint, got, err, want)
 		}
 	}
@@ -314,7 +314,7 @@ func TestEndpoints(t *testing.T) {
 		"https://u:PASSWORD@iam.example", "https://iam.example/v1", "https://iam.example?x=y", "https://iam.example#x", "::PASSWORD", "https:///x",
 		"https://iam.example:PASSWORD",
 	} {
-		got, err := checkEndpoint(endpoint)
+		got, err := checkEndpoint(endpoint, "iamcredentials", "")
 		if err == nil || got != "" {
 			t.Errorf("checkEndpoint(%q) = %q, want an error", endpoint, got)
 		} else if strings.Contains(err.Error(), "PASSWORD") {
@@ -399,7 +399,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 				t.Errorf("%s holds the agent's own token:\n%s", what, text)
 			}
 		}
-		if what != "error" && what != "OnMint" && what != "warm" && what != "status" && what != "log" && strings.Contains(text, mintMarker) {
+		if strings.Contains(text, mintMarker) {
 			t.Errorf("%s holds a minted token:\n%s", what, text)
 		}
 	}

@@ -2,93 +2,106 @@ package google
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
-	"cloud.google.com/go/auth"
-	"cloud.google.com/go/auth/credentials"
 	"cloud.google.com/go/compute/metadata"
 
 	"vertex-spoa/agent/internal/secret"
 )
 
-const (
-	platformScope = "https://www.googleapis.com/auth/cloud-platform"
-	baseTimeout   = 5 * time.Second
-)
-
-// Base fetches the agent's own token, a new one if the party that issues it has one. Token.Account is the agent's e-mail, empty if that
-// is not known. A Base caches nothing, never retries for long and may be called by several goroutines. Its error must not hold a token.
-type Base func(context.Context) (Token, error)
-
-// mint calls b within baseTimeout and does not believe it. The error is an *Error.
-func (b Base) mint(ctx context.Context) (Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, baseTimeout)
-	defer cancel()
-	t, err := b(ctx)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		err = fmt.Errorf("no answer within %v", baseTimeout)
-	case err != nil:
-	case !visible(t.Value.Reveal()):
-		err = errors.New("the token is empty or cannot stand in a header")
-	case !wall().Before(t.Expiry):
-		err = fmt.Errorf("the token expired at %s", t.Expiry.UTC().Format(time.RFC3339))
-	}
-	if err != nil {
-		return Token{}, &Error{Reason: CredentialsUnavailable, Detail: clean(err.Error(), t.Value)}
-	}
-	t.Account, t.Expiry = clean(t.Account), t.Expiry.Round(0)
-	return t, nil
-}
+const metadataTimeout = 5 * time.Second // of everything that one token needs
 
 // Metadata returns the Base of the service account that the platform attached to this machine or pod, which the metadata server speaks
 // for: Compute Engine, GKE, Cloud Run. The environment variable GCE_METADATA_HOST names another address of that server. It is asked when
-// the first token is wanted, directly and never through a proxy; client carries what else the library may ask for, and nil is the
-// library's default.
+// the first token is wanted, directly and never through a proxy or the client.
 //
-// Only the metadata server is taken: Metadata fails if GOOGLE_APPLICATION_CREDENTIALS is set, and the Base does if gcloud has left
-// credentials for this user, rather than act as somebody else than the machine.
-func Metadata(ctx context.Context, client *http.Client) (Base, error) {
+// Only the metadata server is taken, whatever credentials gcloud has left for this user. Metadata fails if GOOGLE_APPLICATION_CREDENTIALS
+// is set, rather than act as somebody else than that variable says; see Credentials.
+func Metadata(ctx context.Context, _ *http.Client) (Base, error) { return metadataBase(ctx, "") }
+
+func metadataBase(ctx context.Context, host string) (Base, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("find the metadata server: %w", err)
 	}
 	if os.Getenv("GOOGLE_APPLICATION_CREDENTIALS") != "" {
-		return nil, errors.New("GOOGLE_APPLICATION_CREDENTIALS is set: credentials from a file are not supported, unset it")
+		return nil, errors.New("GOOGLE_APPLICATION_CREDENTIALS is set, but the metadata server is to be asked: " +
+			"name that file in the configuration, or unset it")
 	}
-	m := &metadataServer{client: client}
+	if strings.ContainsAny(host, "/?#@") {
+		return nil, fmt.Errorf("metadata host %.60q is not of the form host or host:port", host)
+	}
+	direct := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		IdleConnTimeout:     time.Minute,
+		MaxIdleConnsPerHost: 2,
+	}
+	m := &metadataServer{client: metadata.NewWithOptions(&metadata.Options{
+		Client: &http.Client{Transport: toMetadata{bounded{direct}, host}, CheckRedirect: refuseRedirect},
+		Logger: slog.New(slog.DiscardHandler),
+	})}
 	return m.token, nil
 }
 
-// metadataServer remembers what does not change: who we are, and the library's way to get a token.
-type metadataServer struct {
-	client *http.Client
-	email  atomic.Pointer[string]
-	found  atomic.Pointer[auth.Credentials]
+// toMetadata carries requests to the metadata server at host, or where they are sent to if host is empty, and takes answers of a metadata
+// server only: they are marked by a field, so that a proxy or a login page is not taken for one.
+type toMetadata struct {
+	http.RoundTripper
+	host string
 }
 
-// token fetches the token. The e-mail comes first, because the library decides once per process whether there is a metadata server: it
-// may only be asked once the server is known to answer.
+var errNoMetadataServer = errors.New("what answers is no metadata server: it does not send Metadata-Flavor: Google")
+
+func (m toMetadata) RoundTrip(r *http.Request) (*http.Response, error) {
+	if m.host != "" {
+		r = r.Clone(r.Context())
+		r.URL.Host, r.Host = m.host, ""
+	}
+	answer, err := m.RoundTripper.RoundTrip(r)
+	if err == nil && answer.Header.Get("Metadata-Flavor") != "Google" {
+		_ = answer.Body.Close()
+		return nil, errNoMetadataServer
+	}
+	return answer, err
+}
+
+// metadataServer remembers what does not change: who we are.
+type metadataServer struct {
+	client *metadata.Client
+	email  atomic.Pointer[string]
+}
+
 func (m *metadataServer) token(ctx context.Context) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
 	email, err := m.whoami(ctx)
 	if err != nil {
 		return Token{}, err
 	}
-	found, err := m.detect()
+	start := wall()
+	text, err := m.client.GetWithContext(ctx, "instance/service-accounts/default/token?scopes="+url.QueryEscape(platformScope))
 	if err != nil {
-		return Token{}, err
+		return Token{}, fmt.Errorf("fetch token from the metadata server: %w", m.withoutBody(ctx, err))
 	}
-	t, err := found.Token(ctx)
-	if err != nil {
-		return Token{}, fmt.Errorf("fetch token from the metadata server: %w", withoutBody(err))
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
 	}
-	return Token{Value: secret.New(t.Value), Expiry: t.Expiry, Account: email}, nil
+	if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.AccessToken == "" || answer.ExpiresIn > int64(maxLifetime/time.Second) {
+		return Token{}, errors.New("fetch token from the metadata server: the answer cannot be read") // err may quote a token
+	}
+	return Token{
+		Value: secret.New(answer.AccessToken), Account: email, Expiry: start.Add(time.Duration(answer.ExpiresIn) * time.Second),
+	}, nil
 }
 
 // whoami returns the e-mail of the attached service account, empty if the server does not tell it.
@@ -96,50 +109,30 @@ func (m *metadataServer) whoami(ctx context.Context) (string, error) {
 	if known := m.email.Load(); known != nil {
 		return *known, nil
 	}
-	email, err := metadata.NewClient(nil).EmailWithContext(ctx, "default")
+	email, err := m.client.EmailWithContext(ctx, "default")
 	if _, unknown := errors.AsType[metadata.NotDefinedError](err); unknown {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("ask the metadata server: %w", withoutBody(err))
+		return "", fmt.Errorf("ask the metadata server: %w", m.withoutBody(ctx, err))
 	}
 	m.email.Store(&email)
 	return email, nil
 }
 
-// detect returns the library's credentials. They cache a token too; EarlyTokenRefresh makes them fetch one whenever they are asked, since
-// their own refresh does not try again after a failure.
-func (m *metadataServer) detect() (*auth.Credentials, error) {
-	if found := m.found.Load(); found != nil {
-		return found, nil
-	}
-	found, err := credentials.DetectDefault(&credentials.DetectOptions{
-		Scopes:              []string{platformScope},
-		EarlyTokenRefresh:   365 * 24 * time.Hour,
-		DisableAsyncRefresh: true,
-		Client:              m.client,
-		Logger:              slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return nil, errors.New("no metadata server was found")
-	}
-	if len(found.JSON()) > 0 {
-		return nil, errors.New("gcloud has left application default credentials in a file: they are not supported, remove them")
-	}
-	m.found.Store(found)
-	return found, nil
-}
-
 // withoutBody returns err without what the metadata server wrote in its answer, which may be part of a token.
-func withoutBody(err error) error {
+func (m *metadataServer) withoutBody(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return mendable{fmt.Errorf("no answer within %v", metadataTimeout), seeMetadata}
+	}
 	if e, ok := errors.AsType[*metadata.Error](err); ok {
-		return fmt.Errorf("status %d", e.Code)
+		return mendable{fmt.Errorf("status %d", e.Code), seeMetadata}
 	}
 	if _, ok := errors.AsType[metadata.NotDefinedError](err); ok {
-		return errors.New("no service account is attached to this machine")
+		return mendable{errors.New("no service account is attached to this machine"), widenScopes}
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+		return mendable{e.Err, seeMetadata}
 	}
-	return errors.New("the answer cannot be read")
+	return mendable{errors.New("the answer cannot be read"), seeMetadata}
 }

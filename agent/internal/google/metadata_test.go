@@ -150,6 +150,19 @@ func TestMetadataThatFails(t *testing.T) {
 			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER\r\nx: y","expires_in":3599}`))
 			return true
 		}, "cannot stand in a header"},
+		"an answer without end": {func(w http.ResponseWriter, _ string) bool {
+			_, _ = w.Write([]byte(`{"access_token":"` + strings.Repeat("A", maxAnswer) + `","expires_in":3599}`))
+			return true
+		}, "cannot be read"},
+		"a proxy's login page": {func(w http.ResponseWriter, _ string) bool {
+			w.Header().Del("Metadata-Flavor")
+			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER","expires_in":3599}`))
+			return true
+		}, "no metadata server"},
+		"a life without end": {func(w http.ResponseWriter, _ string) bool {
+			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER","expires_in":9223372036854775807}`))
+			return true
+		}, "cannot be read"},
 		"a token that expired": {func(w http.ResponseWriter, _ string) bool {
 			_, _ = w.Write([]byte(`{"access_token":"BASE-MARKER","expires_in":-5}`))
 			return true
@@ -168,6 +181,9 @@ func TestMetadataThatFails(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "MARKER") {
 				t.Errorf("%v holds a token", err)
+			}
+			if fix := map[string]string{"no service account is attached": widenScopes, "status 403": seeMetadata, "no metadata server": seeMetadata}[test.detail]; fix != "" && e.Fix != fix {
+				t.Errorf("fix is %q, want %q", e.Fix, fix)
 			}
 			f.set(nil)
 			if _, err := mustMetadata(t).mint(t.Context()); err != nil {
@@ -191,33 +207,30 @@ func TestMetadataWithoutAnEmailStillHasAToken(t *testing.T) {
 	}
 }
 
-func TestOtherCredentialsThanTheMachinesAreRefused(t *testing.T) {
+func TestOnlyTheMachineIsTakenForTheAgent(t *testing.T) {
 	startMetadata(t)
 	key := `{"type":"authorized_user","client_id":"x","client_secret":"PASSWORD","refresh_token":"PASSWORD"}`
 
-	t.Run("named by the environment", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "key.json")
-		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	t.Run("not what the environment names", func(t *testing.T) {
+		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "/etc/key.json")
 		if base, err := Metadata(t.Context(), nil); err == nil || base != nil {
 			t.Error("Metadata succeeds, want an error")
 		}
+		if base, _, err := Credentials(t.Context(), BaseConfig{}); err == nil || base != nil {
+			t.Error("Credentials succeeds, want an error")
+		}
 	})
-	t.Run("left by gcloud", func(t *testing.T) {
-		home := t.TempDir()
-		t.Setenv("HOME", home)
-		dir := filepath.Join(home, ".config", "gcloud")
+	t.Run("not what gcloud has left", func(t *testing.T) {
+		dir := filepath.Join(os.Getenv("HOME"), ".config", "gcloud")
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "application_default_credentials.json"), []byte(key), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := mustMetadata(t).mint(t.Context())
-		if e := wantReason(t, err, CredentialsUnavailable); !strings.Contains(e.Detail, "gcloud") || strings.Contains(e.Detail, "PASSWORD") {
-			t.Errorf("detail is %q, want it to name gcloud and no secret", e.Detail)
+		token, err := mustMetadata(t).mint(t.Context())
+		if err != nil || token.Account != agentEmail {
+			t.Errorf("got a token of %q and %v, want one of %q", token.Account, err, agentEmail)
 		}
 	})
 	t.Run("not wanted any more", func(t *testing.T) {
@@ -227,6 +240,27 @@ func TestOtherCredentialsThanTheMachinesAreRefused(t *testing.T) {
 			t.Errorf("got %v, want %v", err, context.Canceled)
 		}
 	})
+}
+
+func TestTheMetadataHostOfTheConfiguration(t *testing.T) {
+	f := startMetadata(t)
+	host := os.Getenv("GCE_METADATA_HOST")
+	t.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
+	base, info, err := Credentials(t.Context(), BaseConfig{MetadataHost: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Kind != "metadata" || info.UniverseDomain != "googleapis.com" || info.Changed != nil {
+		t.Errorf("got %+v", info)
+	}
+	if token, err := base.mint(t.Context()); err != nil || token.Account != agentEmail || f.tokens != 1 {
+		t.Errorf("got a token of %q and %v", token.Account, err)
+	}
+	for _, bad := range []string{"http://x", "x/y", "u@x", "x?y"} {
+		if _, _, err := Credentials(t.Context(), BaseConfig{MetadataHost: bad}); err == nil {
+			t.Errorf("the host %q is taken", bad)
+		}
+	}
 }
 
 func TestABaseIsNotBelieved(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,20 +19,21 @@ const busyPause = 5 * time.Second // after a 429 that names no time
 
 // refused makes an *Error of err, which the client of IAM returned to a call under ctx. err itself does not travel on: it may repeat what
 // a server said without bounds.
-func (m *iam) refused(ctx context.Context, r Request, own Token, err error) *Error {
+func (m *iam) refused(ctx context.Context, r Request, as actor, err error) *Error {
 	failure := &Error{Reason: MintUnavailable, Account: r.Account}
 	api, answered := errors.AsType[*apierror.APIError](err)
 	transport, failed := errors.AsType[*url.Error](err)
 	broken, cut := errors.AsType[brokenOff](err)
 	switch {
 	case answered && api.HTTPCode() > 0:
-		m.answered(failure, r, own, api)
+		m.answered(failure, r, as, api)
 	case ctx.Err() != nil:
-		failure.Detail = fmt.Sprintf("%s did not answer within %v", m.endpoint, callTimeout)
+		failure.Detail, failure.Fix = fmt.Sprintf("%s did not answer within %v", m.endpoint, callTimeout), reach(m.endpoint)
 	case failed:
-		failure.Detail = fmt.Sprintf("call %s: %s", m.endpoint, clean(transport.Err.Error(), own.Value))
+		failure.Fix = reach(m.endpoint)
+		failure.Detail = fmt.Sprintf("call %s: %s", m.endpoint, clean(transport.Err.Error(), as.bearer))
 	case cut:
-		failure.Detail = fmt.Sprintf("read from %s: %s", m.endpoint, clean(broken.Error(), own.Value))
+		failure.Detail = fmt.Sprintf("read from %s: %s", m.endpoint, clean(broken.Error(), as.bearer))
 	default: // a decoder's complaint may quote a token
 		failure.Reason, failure.Detail = MintInvalid, "IAM answered with something else than a token response"
 	}
@@ -39,22 +41,26 @@ func (m *iam) refused(ctx context.Context, r Request, own Token, err error) *Err
 }
 
 // answered classifies an answer with an HTTP status other than 2xx.
-func (m *iam) answered(failure *Error, r Request, own Token, api *apierror.APIError) {
+func (m *iam) answered(failure *Error, r Request, as actor, api *apierror.APIError) {
 	code := api.HTTPCode()
 	said := fmt.Sprintf("IAM answered %d", code)
 	if api.Message() != "" {
-		said += ": " + clean(api.Message(), own.Value)
+		said += ": " + clean(api.Message(), as.bearer)
 	}
 	failure.Detail = said
 	switch {
 	case code == http.StatusUnauthorized:
 		failure.Reason = CredentialsUnavailable
-		m.own.drop()
 	case code == http.StatusForbidden:
-		failure.Reason, failure.Detail = AccountForbidden, forbidden(r, own, api)+"; "+said
+		forbidden(failure, r, as, api)
+		failure.Detail += "; " + said
 	case code == http.StatusNotFound:
-		failure.Reason = AccountForbidden
-		failure.Detail = fmt.Sprintf("there is no account %s, or %s; %s", r.Account, chain(own.Account, r), said)
+		failure.Reason, failure.Fix = AccountForbidden, createAccount(r.Account)
+		failure.Detail = fmt.Sprintf("there is no account %s, or %s; %s", r.Account, chain(as, r), said)
+	case code == http.StatusBadRequest && r.lifetime() > DefaultLifetime:
+		failure.Reason, failure.Fix = MintInvalid, allowLifetime(r.Account)
+		failure.Detail = fmt.Sprintf("a lifetime of more than %v needs the account on the list of the organization policy constraint %s; %s",
+			DefaultLifetime, lifetimeConstraint, said)
 	case code == http.StatusTooManyRequests:
 		failure.RetryAfter = retryAfter(header(api), time.Now())
 		if failure.RetryAfter == 0 {
@@ -68,14 +74,20 @@ func (m *iam) answered(failure *Error, r Request, own Token, api *apierror.APIEr
 }
 
 // forbidden says what an administrator has to do about a 403, by the reason in its google.rpc.ErrorInfo.
-func forbidden(r Request, own Token, api *apierror.APIError) string {
+func forbidden(failure *Error, r Request, as actor, api *apierror.APIError) {
+	failure.Reason = AccountForbidden
 	switch api.Reason() {
 	case "SERVICE_DISABLED":
-		return fmt.Sprintf("the API iamcredentials.googleapis.com is disabled in %q", clean(api.Metadata()["consumer"], own.Value))
+		consumer := clean(api.Metadata()["consumer"], as.bearer)
+		failure.Detail = fmt.Sprintf("the API iamcredentials.googleapis.com is disabled in %q", consumer)
+		failure.Fix = enableAPI("iamcredentials.googleapis.com", consumer)
 	case "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
-		return "the access scopes of the machine leave out https://www.googleapis.com/auth/cloud-platform"
+		failure.Detail = "the access scopes of the machine leave out " + platformScope
+		failure.Fix = widenScopes
+	default:
+		failure.Detail = chain(as, r)
+		failure.Fix = grants(as.name, slices.Concat(r.Delegates, []string{r.Account}), as.role)
 	}
-	return chain(own.Account, r)
 }
 
 // header returns the header of the answer, nil if that is not known.

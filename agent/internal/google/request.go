@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vertex-spoa/agent/internal/secret"
 )
 
 // Bounds of a Request. A policy that exceeds them is refused before anything is sent.
@@ -15,7 +17,7 @@ const (
 	// organization policy constraint iam.allowServiceAccountCredentialLifetimeExtension.
 	DefaultLifetime = time.Hour
 
-	minLifetime  = time.Minute
+	minLifetime  = 5 * time.Minute
 	maxLifetime  = 12 * time.Hour
 	maxDelegates = 16
 	maxScopes    = 64
@@ -32,11 +34,18 @@ type Request struct {
 	Delegates []string
 	// Scopes are the OAuth scopes of the token, at least one.
 	Scopes []string
-	// Lifetime is how long the token shall live: whole seconds from one minute to twelve hours, zero for DefaultLifetime.
+	// Lifetime is how long the token shall live: whole seconds from five minutes to twelve hours, zero for DefaultLifetime.
 	Lifetime time.Duration
-	// SubjectDigest is the SHA-256 of the caller's own token where that token is to be exchanged, zero where the agent's own identity
-	// mints. Exchange is not supported: a Request with a digest is refused, and never minted from the agent's identity instead.
+	// Exchange says that the caller's own token is exchanged at STS, and how; nil where the agent's own identity mints. In mode Direct
+	// Account, Delegates, Scopes and Lifetime stay zero. The three fields below belong to it and are zero without it: a Request that has
+	// only a part of them is refused, and never minted from the agent's identity instead.
+	Exchange *Exchange
+	// Subject is the caller's own token, a JWT that was verified.
+	Subject secret.Text
+	// SubjectDigest is the SHA-256 of Subject.
 	SubjectDigest [sha256.Size]byte
+	// SubjectExpiry is when Subject expires. No token that comes of it is handed out longer.
+	SubjectExpiry time.Time
 }
 
 // key identifies a Request. It is a digest, so that a look-up allocates nothing, and a cryptographic one, so that no two Requests can be
@@ -51,6 +60,13 @@ func (r Request) key() key {
 	b = appendTexts(b, r.Scopes)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.lifetime()))
 	b = append(b, r.SubjectDigest[:]...)
+	if x := r.Exchange; x != nil {
+		b = appendText(b, x.Audience)
+		b = appendText(b, string(x.subjectTokenType()))
+		b = appendText(b, string(x.Mode))
+		b = appendText(b, x.UserProject)
+		b = appendTexts(b, x.scopes())
+	}
 	return sha256.Sum256(b)
 }
 
@@ -76,6 +92,11 @@ func (r Request) lifetime() time.Duration {
 // clone returns r with slices of its own.
 func (r Request) clone() Request {
 	r.Delegates, r.Scopes = slices.Clone(r.Delegates), slices.Clone(r.Scopes)
+	if r.Exchange != nil {
+		x := *r.Exchange
+		x.Scopes = slices.Clone(x.Scopes)
+		r.Exchange = &x
+	}
 	return r
 }
 
@@ -89,19 +110,46 @@ func (r Request) check() error {
 	if !validEmail(account) {
 		account = "" // foreign text does not travel in a field that others print
 	}
-	return &Error{Reason: MintInvalid, Account: account, Detail: problem}
+	failure := &Error{Reason: MintInvalid, Account: account, Detail: problem}
+	if r.Exchange != nil {
+		failure.Audience = clean(r.Exchange.Audience)
+	}
+	return failure
+}
+
+// hasSubject reports whether r has any part of a caller's token.
+func (r Request) hasSubject() bool {
+	return r.Subject.Len() > 0 || r.SubjectDigest != [sha256.Size]byte{} || !r.SubjectExpiry.IsZero()
 }
 
 func (r Request) problem() string {
+	switch {
+	case r.Exchange == nil && r.hasSubject():
+		return "a caller's token and no exchange of it"
+	case r.Exchange == nil:
+		return r.accountProblem()
+	case r.Subject.Len() == 0 || r.SubjectDigest == [sha256.Size]byte{} || r.SubjectExpiry.IsZero():
+		return "an exchange needs the caller's token, its digest and its expiry"
+	}
+	if err := r.Exchange.Check(); err != nil {
+		return err.Error()
+	}
+	if r.Exchange.Mode == Impersonate {
+		return r.accountProblem()
+	}
+	if r.Account != "" || len(r.Delegates) > 0 || len(r.Scopes) > 0 || r.Lifetime != 0 {
+		return "a direct exchange has no account, delegates, scopes or lifetime"
+	}
+	return ""
+}
+
+// accountProblem returns what is wrong with what is asked of IAM.
+func (r Request) accountProblem() string {
 	switch l := r.lifetime(); {
-	case r.SubjectDigest != [sha256.Size]byte{}:
-		return "exchange of the caller's own token is not supported"
 	case !validEmail(r.Account):
 		return fmt.Sprintf("account %.60q is not the full e-mail of a service account", r.Account)
 	case len(r.Delegates) > maxDelegates:
 		return fmt.Sprintf("%d delegates, at most %d", len(r.Delegates), maxDelegates)
-	case len(r.Scopes) == 0 || len(r.Scopes) > maxScopes:
-		return fmt.Sprintf("%d scopes, want 1 to %d", len(r.Scopes), maxScopes)
 	case l < minLifetime || l > maxLifetime || l%time.Second != 0:
 		return fmt.Sprintf("lifetime %v is not a number of whole seconds from %v to %v", l, minLifetime, maxLifetime)
 	}
@@ -110,7 +158,15 @@ func (r Request) problem() string {
 			return fmt.Sprintf("delegate %.60q is not the full e-mail of a service account", d)
 		}
 	}
-	for _, s := range r.Scopes {
+	return scopesProblem(r.Scopes, 1)
+}
+
+// scopesProblem returns what is wrong with a list of scopes that is to have at least the given number.
+func scopesProblem(scopes []string, least int) string {
+	if len(scopes) < least || len(scopes) > maxScopes {
+		return fmt.Sprintf("%d scopes, want %d to %d", len(scopes), least, maxScopes)
+	}
+	for _, s := range scopes {
 		if len(s) > maxScope || !visible(s) {
 			return fmt.Sprintf("scope %.60q is not an OAuth scope", s)
 		}

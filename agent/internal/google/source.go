@@ -1,11 +1,17 @@
 // Package google mints short-lived access tokens of Google service accounts and keeps them fresh, so that a request that needs one finds
 // it at hand.
 //
-// The agent has one identity of its own, a [Base]; with it a [Source] calls generateAccessToken of the IAM Service Account Credentials
-// API, once per service account and hour and not once per request. A token is refreshed in the background after two thirds of its life,
-// with jitter. If that fails the token at hand serves on until shortly before it expires, and the mint is tried again with growing pauses;
-// from then on callers are refused until Google answers again. Nothing is ever minted from another identity than the one configured, and
-// no answer stands in for a token: a Token without an error is never empty, expired or of another account.
+// The agent has one identity of its own, a [Base] that [Credentials] finds; with it a [Source] calls generateAccessToken of the IAM Service
+// Account Credentials API, once per service account and half an hour and not once per request. A token is refreshed in the background after
+// a half to five eighths of its life, so that of an hour more than 20 minutes are left. If that fails the token at hand serves on until
+// shortly before it expires, and the mint is tried again with growing pauses; from then on callers are refused until Google answers again.
+// While IAM fails for several accounts, one call on trial stands for all.
+//
+// Where a [Request] has an [Exchange], the caller's own token is exchanged at Google's Security Token Service (RFC 8693), so that Google
+// sees the caller. Such tokens are remembered per caller, within bounds, and refreshed by the caller's next request alone.
+//
+// Nothing is ever minted from another identity than the one configured, and no answer stands in for a token: a Token without an error is
+// never empty, expired or of another account.
 package google
 
 import (
@@ -36,7 +42,22 @@ type Config struct {
 	// Endpoint is the URL that stands in for https://iamcredentials.googleapis.com, such as that of a Private Service Connect endpoint:
 	// https, or http on a loopback address, without path or query. Optional.
 	Endpoint string
-	// Client carries the calls to IAM Credentials: egress proxy, certificate authorities. Only its Transport is used; redirects are not
+	// STSEndpoint is the URL that stands in for https://sts.googleapis.com, where callers' tokens are exchanged; as Endpoint. Optional.
+	STSEndpoint string
+	// UniverseDomain is the domain of the cloud, see BaseInfo. Default googleapis.com.
+	UniverseDomain string
+	// BaseChanged is asked once a second whether Base has changed; when it says so a new token of the agent is fetched, see
+	// BaseInfo.Changed. Optional.
+	BaseChanged func() bool
+	// ExchangesPerMinute bounds the calls to STS; more are refused with ExchangeLimit. Default 5,000: Google's quota is 6,000 a minute
+	// for all that share a project.
+	ExchangesPerMinute int
+	// Exchanged and ExchangedBytes bound the callers' exchanged tokens that are held, by number and by memory; when one more comes, the one
+	// used least recently is forgotten and exchanged again when it is needed. Defaults 100,000 and 512 MiB.
+	Exchanged, ExchangedBytes int
+	// OnExchange is called after every attempt to exchange a caller's token, like OnMint. Optional.
+	OnExchange func(audience string, d time.Duration, err error)
+	// Client carries the calls to IAM Credentials and STS: egress proxy, certificate authorities. Only its Transport is used; redirects are not
 	// followed and deadlines are the Source's. Optional, default a transport like http.DefaultTransport.
 	Client *http.Client
 	// Log is told when a refresh in the background begins to fail and when it works again. Optional.
@@ -53,12 +74,15 @@ type Config struct {
 type Source struct {
 	own     *entry
 	iam     *iam
+	callers *exchanges
 	tasks   *tasks
 	log     *slog.Logger
 	entries int
 
 	kept atomic.Pointer[map[key]*entry] // never changed once stored
 	used *lru.Cache[key, *entry]        // of no key in kept
+
+	unfollow context.CancelFunc // nil if nobody follows the base
 
 	mu     sync.Mutex // orders changes of kept and used; look-ups do without
 	closed bool
@@ -72,9 +96,10 @@ type AccountStatus struct {
 	Expiry time.Time `json:"expiry,omitzero"`
 	// Kept is true if the running policy names the request; see Source.Keep.
 	Kept bool `json:"kept"`
-	// Reason and Error tell of the last mint if that failed; both are empty if it did not.
+	// Reason, Error and Fix tell of the last mint if that failed, as those of an Error; they are empty if it did not.
 	Reason Reason `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
+	Fix    string `json:"fix,omitempty"`
 }
 
 // New returns a Source. It asks nobody yet, but has the agent's own token fetched in the background. It fails if a part is missing or
@@ -102,12 +127,43 @@ func New(c Config) (*Source, error) {
 	if s.iam, err = newIAM(c, s.own); err != nil {
 		return nil, fmt.Errorf("new token source: %w", err)
 	}
+	if s.callers, err = newExchanges(c, s.iam, func(account, audience string) *entry {
+		return &entry{account: account, audience: audience, tasks: s.tasks, log: s.log}
+	}); err != nil {
+		s.iam.close()
+		return nil, fmt.Errorf("new token source: %w", err)
+	}
 	s.own.keep(true)
+	if c.BaseChanged != nil {
+		s.follow(c.BaseChanged)
+	}
 	return s, nil
 }
 
-func (s *Source) newEntry(account string, mint func(context.Context) (Token, error)) *entry {
+func (s *Source) newEntry(account string, mint mintFunc) *entry {
 	return &entry{account: account, mint: mint, tasks: s.tasks, log: s.log}
+}
+
+const followPeriod = time.Second
+
+// follow has the agent's own token fetched anew when its base has changed. A token of the old base serves until then.
+func (s *Source) follow(changed func() bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.unfollow = cancel
+	s.tasks.start(func() {
+		tick := time.NewTicker(followPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if changed() {
+				s.own.refresh(s.own.mint)
+			}
+		}
+	})
 }
 
 // Token returns a token for r that is good for the next minute at least, or for the next tenth of its life if that is less.
@@ -119,6 +175,9 @@ func (s *Source) newEntry(account string, mint func(context.Context) (Token, err
 //
 // The error is an *Error.
 func (s *Source) Token(ctx context.Context, r Request) (Token, error) {
+	if r.Exchange != nil {
+		return s.callers.token(ctx, r)
+	}
 	e, err := s.entry(r)
 	if err != nil {
 		return Token{}, err
@@ -129,7 +188,7 @@ func (s *Source) Token(ctx context.Context, r Request) (Token, error) {
 // entry returns the entry of r, new if need be.
 func (s *Source) entry(r Request) (*entry, error) {
 	k := r.key()
-	if e := s.find(k); e != nil {
+	if e := s.find(k); e != nil && !r.hasSubject() {
 		return e, nil
 	}
 	if err := r.check(); err != nil {
@@ -173,12 +232,16 @@ func (s *Source) hold(k key, e *entry) {
 }
 
 // Warm mints the tokens of all rs that are not at hand, several at once, and waits for them, at most until ctx ends. It returns the
-// errors of those that failed, in the order of rs, joined; they do not keep the others from being minted.
+// errors of those that failed, in the order of rs, joined; they do not keep the others from being minted. Requests with Exchange are left
+// out: their tokens come with the callers.
 func (s *Source) Warm(ctx context.Context, rs []Request) error {
 	errs := make([]error, len(rs))
 	var group errgroup.Group
 	group.SetLimit(maxParallel)
 	for i, r := range rs {
+		if r.Exchange != nil {
+			continue
+		}
 		group.Go(func() error {
 			_, errs[i] = s.Token(ctx, r)
 			return nil
@@ -191,7 +254,7 @@ func (s *Source) Warm(ctx context.Context, rs []Request) error {
 // Keep says which requests the running policy names, in place of those of the call before. Their tokens are minted now and kept fresh in
 // the background even if nobody asks for them, and are never evicted. The tokens of other requests are refreshed while they are in use: a
 // token that nobody asked for since it was minted expires. Of more than Config.Entries requests the surplus is not kept, nor is a
-// malformed one; either is logged.
+// malformed one; either is logged. Requests with Exchange are left out silently.
 func (s *Source) Keep(rs []Request) {
 	if refused := s.keep(rs); refused > 0 {
 		s.log.Warn("some tokens are not kept fresh", "count", refused, "limit", s.entries)
@@ -210,7 +273,7 @@ func (s *Source) keep(rs []Request) (refused int) {
 	for _, r := range rs {
 		k := r.key()
 		switch _, twice := next[k]; {
-		case twice:
+		case twice, r.Exchange != nil:
 		case len(next) == s.entries || r.check() != nil:
 			refused++
 		default:
@@ -244,8 +307,12 @@ func (s *Source) adopt(k key, r Request) *entry {
 // most, so that a caller who provokes refusals does not make the agent mint without end; in between, and for a request that has no token,
 // it does nothing.
 func (s *Source) Drop(r Request) {
-	if e := s.find(r.key()); e != nil {
-		e.drop()
+	if r.Exchange != nil {
+		s.callers.drop(r)
+		return
+	}
+	if e := s.find(r.key()); e != nil && !r.hasSubject() {
+		e.drop(e.mint)
 	}
 }
 
@@ -266,6 +333,9 @@ func (s *Source) Status() []AccountStatus {
 	})
 	return list
 }
+
+// Exchanges describes the callers' exchanged tokens, which Status leaves out.
+func (s *Source) Exchanges() ExchangeStatus { return s.callers.status() }
 
 // Own describes the agent's own token; its Account is empty as long as that is not known.
 func (s *Source) Own() AccountStatus {
@@ -293,6 +363,10 @@ func (s *Source) Close() {
 		e.stop()
 	}
 	s.own.stop()
+	s.callers.close()
+	if s.unfollow != nil {
+		s.unfollow()
+	}
 	s.kept.Store(&map[key]*entry{})
 	s.used.Purge()
 	s.mu.Unlock()

@@ -12,8 +12,10 @@ type Token struct {
 	Value secret.Text
 	// Expiry is the instant, on the wall clock, from which Google refuses the token.
 	Expiry time.Time
-	// Account is the e-mail of the account that the token speaks for.
+	// Account is the e-mail of the account that the token speaks for; empty for a caller's own token that STS exchanged.
 	Account string
+	// Fingerprint is Value.Fingerprint(), computed when the token was minted.
+	Fingerprint string
 }
 
 // issued is a token with the two instants that govern its use, both on the wall clock. The zero pointer is never usable.
@@ -29,11 +31,11 @@ const (
 )
 
 // issue plans the use of t, minted at now: not handed out in its last minute, or the last tenth of its life if that is less, since
-// the call it authorizes takes time and clocks differ; refreshed at two thirds of its life, times 0.9 to 1.1 for jitter in [0, 1), so
-// that tokens minted together are not all refreshed together.
+// the call it authorizes takes time and clocks differ; refreshed at a half to five eighths of its life for jitter in [0, 1), so that tokens
+// minted together are not all refreshed together, and of an hour more than 20 minutes are left to be served from if that fails.
 func issue(t Token, now time.Time, jitter float64) *issued {
 	life := t.Expiry.Sub(now)
-	period := time.Duration(float64(life) * 2 / 3 * (0.9 + 0.2*jitter))
+	period := time.Duration(float64(life) * (0.5 + 0.125*jitter))
 	return &issued{
 		Token:   t,
 		refresh: now.Add(max(period, minPeriod)),
@@ -57,7 +59,9 @@ const (
 // can still be handed out, not positive for none.
 func pause(n int, err *Error, left time.Duration, jitter float64) time.Duration {
 	limit := shortPause
-	if left > comfort || err.Reason == AccountForbidden || err.Reason == MintInvalid {
+	switch {
+	case left > comfort, err.Reason == AccountForbidden, err.Reason == MintInvalid,
+		err.Reason == ExchangeRefused, err.Reason == ExchangeUnsupported:
 		limit = longPause
 	}
 	d := limit

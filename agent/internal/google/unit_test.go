@@ -49,11 +49,13 @@ func TestRequestsThatCannotBeMinted(t *testing.T) {
 		"a delegate without domain":  {change(func(r *Request) { r.Delegates = []string{bob, "carol"} }), "delegate"},
 		"many delegates":             {change(func(r *Request) { r.Delegates = make([]string, 17) }), "17 delegates"},
 		"a negative lifetime":        {change(func(r *Request) { r.Lifetime = -time.Hour }), "lifetime"},
-		"a short lifetime":           {change(func(r *Request) { r.Lifetime = 59 * time.Second }), "lifetime"},
+		"a short lifetime":           {change(func(r *Request) { r.Lifetime = 5*time.Minute - time.Second }), "lifetime"},
 		"a long lifetime":            {change(func(r *Request) { r.Lifetime = 12*time.Hour + time.Second }), "lifetime"},
-		"a lifetime with a fraction": {change(func(r *Request) { r.Lifetime = 90*time.Second + 1 }), "lifetime"},
+		"a lifetime with a fraction": {change(func(r *Request) { r.Lifetime = 900*time.Second + 1 }), "lifetime"},
 		"the longest of durations":   {change(func(r *Request) { r.Lifetime = math.MaxInt64 }), "lifetime"},
-		"a digest of a caller":       {change(func(r *Request) { r.SubjectDigest[31] = 1 }), "not supported"},
+		"a digest of a caller":       {change(func(r *Request) { r.SubjectDigest[31] = 1 }), "no exchange of it"},
+		"a caller's token":           {change(func(r *Request) { r.Subject = secret.New("x") }), "no exchange of it"},
+		"a caller's expiry":          {change(func(r *Request) { r.SubjectExpiry = time.Now() }), "no exchange of it"},
 	}
 	w := onLoopback(t)
 	w.mustGet(t, request(alice)) // at hand, and not to be had by a request with a digest
@@ -98,6 +100,10 @@ func TestKeysTellRequestsApart(t *testing.T) {
 		{Delegates: []string{"a"}, Scopes: []string{"b"}}, {Delegates: []string{"a", "b"}}, {Account: "a", Delegates: []string{"b"}},
 		{Account: "ab"}, {Lifetime: 1}, {Lifetime: -1}, {SubjectDigest: [32]byte{1}}, {SubjectDigest: [32]byte{31: 1}},
 		{Account: strings.Repeat("a", 600)}, {Account: strings.Repeat("a", 601)},
+		{Exchange: &Exchange{}}, {Exchange: &Exchange{Audience: "a"}}, {Exchange: &Exchange{Mode: "a"}}, {Exchange: &Exchange{UserProject: "a"}},
+		{Exchange: &Exchange{SubjectTokenType: IDToken}}, {Exchange: &Exchange{Scopes: []string{"a"}}}, {Exchange: &Exchange{Scopes: []string{"a", "b"}}},
+		{Exchange: &Exchange{Audience: "a", Mode: Direct}}, {Exchange: &Exchange{Audience: "a", Mode: Impersonate}},
+		{Exchange: &Exchange{Audience: "a"}, SubjectDigest: [32]byte{1}}, {Exchange: &Exchange{Audience: "a"}, SubjectDigest: [32]byte{2}},
 	}
 	seen := map[key]int{}
 	for i, r := range rs {
@@ -121,7 +127,7 @@ func FuzzKey(f *testing.F) {
 		r1, r2 := build(a1, d1, s1, x1, l1), build(a2, d2, s2, x2, l2)
 		same := r1.lifetime() == r2.lifetime()
 		r1.Lifetime, r2.Lifetime = r1.lifetime(), r2.lifetime()
-		same = same && cmp.Equal(r1, r2)
+		same = same && r1.Account == r2.Account && cmp.Equal(r1.Delegates, r2.Delegates) && cmp.Equal(r1.Scopes, r2.Scopes)
 		if got := r1.key() == r2.key(); got != same {
 			t.Errorf("keys of %+v and %+v equal is %v, want %v", r1, r2, got, same)
 		}
@@ -133,12 +139,12 @@ func TestIssue(t *testing.T) {
 	tests := map[string]struct {
 		life, earliest, latest, until time.Duration
 	}{
-		"an hour":          {time.Hour, 36 * time.Minute, 44 * time.Minute, 59 * time.Minute},
-		"five minutes":     {5 * time.Minute, 3 * time.Minute, 220 * time.Second, 270 * time.Second},
-		"ten minutes":      {10 * time.Minute, 6 * time.Minute, 440 * time.Second, 9 * time.Minute},
+		"an hour":          {time.Hour, 30 * time.Minute, 2250 * time.Second, 59 * time.Minute},
+		"five minutes":     {5 * time.Minute, 150 * time.Second, 188 * time.Second, 270 * time.Second},
+		"ten minutes":      {10 * time.Minute, 5 * time.Minute, 375 * time.Second, 9 * time.Minute},
 		"a moment":         {time.Second, time.Second, time.Second, 900 * time.Millisecond},
 		"a nanosecond":     {1, time.Second, time.Second, 1},
-		"half a day":       {12 * time.Hour, 432 * time.Minute, 528 * time.Minute, 719 * time.Minute},
+		"half a day":       {12 * time.Hour, 6 * time.Hour, 450 * time.Minute, 719 * time.Minute},
 		"what is over":     {-time.Hour, time.Second, time.Second, -54 * time.Minute},
 		"exactly no token": {0, time.Second, time.Second, 0},
 	}
@@ -267,7 +273,8 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func TestReasonsAreClosedAndDistinct(t *testing.T) {
-	want := []Reason{"CREDENTIALS_UNAVAILABLE", "ACCOUNT_FORBIDDEN", "MINT_UNAVAILABLE", "MINT_INVALID"}
+	want := []Reason{"CREDENTIALS_UNAVAILABLE", "ACCOUNT_FORBIDDEN", "MINT_UNAVAILABLE", "MINT_INVALID",
+		"EXCHANGE_REFUSED", "EXCHANGE_UNSUPPORTED", "EXCHANGE_UNAVAILABLE", "EXCHANGE_LIMIT"}
 	if diff := cmp.Diff(want, Reasons()); diff != "" {
 		t.Errorf("Reasons() differ (-want +got):\n%s", diff)
 	}
@@ -276,6 +283,8 @@ func TestReasonsAreClosedAndDistinct(t *testing.T) {
 func TestErrorText(t *testing.T) {
 	for want, e := range map[string]*Error{
 		`mint a token of "alice@team.iam.gserviceaccount.com": MINT_UNAVAILABLE: IAM answered 503`: {Reason: MintUnavailable, Account: alice, Detail: "IAM answered 503"},
+		`exchange the caller's token at "//a": EXCHANGE_REFUSED: x`:                                {Reason: ExchangeRefused, Audience: "//a", Detail: "x"},
+		`exchange the caller's token at "//a" for one of "b@c.d": EXCHANGE_REFUSED: x`:             {Reason: ExchangeRefused, Audience: "//a", Account: "b@c.d", Detail: "x"},
 		`mint the agent's own token: CREDENTIALS_UNAVAILABLE: x: context canceled`:                 {Reason: CredentialsUnavailable, Detail: "x", Err: context.Canceled},
 	} {
 		if got := e.Error(); got != want {
@@ -306,9 +315,13 @@ func TestClean(t *testing.T) {
 		"a long text":           {strings.Repeat("é", 10_000), ""},
 		"a very long text":      {strings.Repeat("a", 1<<20), strings.Repeat("a", maxForeign)},
 		"nothing":               {"", ""},
+		"the end of a secret":   {"and 4567890abcdefg, too", "and [secret], too"},
+		"the middle, twice":     {"34567890abcdef34567890abcdef", "[secret][secret]"},
+		"a few bytes of it":     {"0abcdefg", "0abcdefg"},
+		"the secret and a part": {"1234567890abcdefg 1234567890ab", "[secret] [secret]"},
 	}
 	for name, test := range tests {
-		if got := clean(test.text, secret.New("SECRET"), secret.Text{}); got != test.want {
+		if got := clean(test.text, secret.New("SECRET"), secret.Text{}, secret.New("1234567890abcdefg")); got != test.want {
 			t.Errorf("%s: clean() = %q, want %q", name, got, test.want)
 		}
 	}
