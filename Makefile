@@ -6,7 +6,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo sandbox test test-all lint fuzz bench bench-e2e record haproxy haproxy-versions clean
+.PHONY: build demo sandbox test test-all lint fuzz bench bench-e2e record haproxy haproxy-versions node-deps dex clean
 
 build: ## one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./agent/cmd/vertex-spoa
@@ -21,15 +21,17 @@ sandbox: haproxy build ## the same, and stay up with ready-made curl commands
 export HAPROXY_VERSIONS ?= 2.6 3.0 3.2 3.4
 test: HAPROXY_VERSIONS = 2.6 3.4
 
-test: haproxy-versions ## everything, end to end against real HAProxies included; the last lines say which
+test: haproxy-versions node-deps ## everything, end to end against real HAProxies included; the last lines say which
 	$(GO) vet ./...
 	$(GO) test -shuffle=on -timeout 10m ./...
 	@test/haproxy.sh report $$HAPROXY_VERSIONS
+	@test/node.sh report
 
-test-all: haproxy-versions ## the same under the race detector, with the slow parts, against every version; fails if one cannot be had
+test-all: haproxy-versions node-deps dex ## the same under the race detector, with the slow parts, against every version; fails if one cannot be had
 	$(GO) vet ./...
 	TEST_ALL=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 	@test/haproxy.sh report --strict $$HAPROXY_VERSIONS
+	@test/node.sh report --strict
 
 lint:
 	$(GO) run $(LINT) run ./...
@@ -68,6 +70,12 @@ haproxy: ## install HAProxy with the system's package manager if it is missing
 
 haproxy-versions: haproxy ## fetch further versions of HAProxy into .cache/haproxy, which is not an error where they cannot be had
 	@test/haproxy.sh get $$HAPROXY_VERSIONS
+
+node-deps: ## fetch Node, a real identity provider and real clients into test/provider, which is not an error where they cannot be had
+	@test/node.sh get
+
+dex: ## build another real identity provider into .cache/dex, which takes minutes and is not an error where it cannot be done
+	@test/node.sh dex
 
 clean:
 	rm -rf bin

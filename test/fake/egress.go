@@ -41,7 +41,8 @@ type Egress struct {
 // NewEgress starts a proxy. routes leads HOST:PORT, as a client asks for it, to the HOST:PORT where the party listens. addr is where to
 // listen; a free port of 127.0.0.1 when empty.
 func NewEgress(addr string, routes map[string]string) (*Egress, error) {
-	e := &Egress{routes: maps.Clone(routes), cut: make(map[string]bool), tunnels: make(map[*tunnel]string)}
+	e := &Egress{routes: make(map[string]string), cut: make(map[string]bool), tunnels: make(map[*tunnel]string)}
+	maps.Copy(e.routes, routes)
 	if err := e.listen(addr); err != nil {
 		return nil, fmt.Errorf("new egress proxy: %w", err)
 	}
@@ -57,6 +58,13 @@ func (e *Egress) Connects() []Connect {
 	e.egressMu.Lock()
 	defer e.egressMu.Unlock()
 	return slices.Clone(e.connects)
+}
+
+// Route leads a target (HOST:PORT, as a client asks for it) to the HOST:PORT where a further party listens, in place of any before.
+func (e *Egress) Route(target, addr string) {
+	e.egressMu.Lock()
+	defer e.egressMu.Unlock()
+	e.routes[target] = addr
 }
 
 // Cut makes a target (HOST:PORT) unreachable, as a network that fails: its tunnels break and new ones are answered 502.

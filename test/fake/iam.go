@@ -2,6 +2,7 @@ package fake
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // IAMHost is the name of the IAM Credentials API.
@@ -21,7 +24,7 @@ const IAMHost = "iamcredentials.googleapis.com"
 
 // An Account is a service account that can be impersonated. The zero Account can be used by nobody, for nothing.
 type Account struct {
-	Impersonators []string // emails with roles/iam.serviceAccountTokenCreator on this account
+	Impersonators []string // emails, principal://… and principalSet://… with roles/iam.serviceAccountTokenCreator on this account
 	Projects      []string // projects on which this account has aiplatform.endpoints.predict
 	LongLived     bool     // tokens may live 12 hours instead of 1 (constraints/iam.allowServiceAccountCredentialLifetimeExtension)
 }
@@ -35,17 +38,21 @@ type IAMOptions struct {
 	TokenBytes int                // size of a minted token; 1,024 when 0
 }
 
-// A Twist makes IAM's answers wrong where a [Fault] would make them fail. The zero Twist is none.
+// A Twist makes the answers of a party that issues tokens wrong where a [Fault] would make them fail. The zero Twist is none.
 type Twist struct {
-	EmptyToken bool          // a 200 whose accessToken is ""
-	BadExpiry  bool          // a 200 whose expireTime is not a time
-	Lifetime   time.Duration // of minted tokens whatever was asked for; negative: expireTime is in the past; 0: as asked
+	EmptyToken bool          // a 200 whose token is ""
+	BadExpiry  bool          // a 200 whose expiry is not one; over gRPC, none at all; at STS, a number in quotes that is none
+	Lifetime   time.Duration // of tokens whatever was asked for; negative: they have expired when they come; 0: as asked
+	TokenBytes int           // size of tokens; 0: as configured. Google says that federated ones may have 12 KB
 }
+
+func (t Twist) size(configured int) int { return cmp.Or(t.TokenBytes, configured) }
 
 // A Mint records one call of generateAccessToken that no fault answered, minted or refused.
 type Mint struct {
 	Time      time.Time
-	Caller    string // email behind the bearer token; empty when it was refused
+	Caller    string // email, or principal://…, behind the bearer token; empty when it was refused
+	GRPC      bool   // asked over gRPC
 	Account   string // email in the request's name
 	Delegates []string
 	Scopes    []string
@@ -61,12 +68,13 @@ const (
 	maxCounted = 4096
 )
 
-// IAM is the IAM Credentials API as a REST service: generateAccessToken and nothing else. A token of the agent, from [Metadata], mints a
-// token of another account when it may, directly or along exactly the delegates given: each account of the chain needs the next one's
-// roles/iam.serviceAccountTokenCreator. It is safe for concurrent use.
+// IAM is the IAM Credentials API over REST and over gRPC, at one address as the real one: generateAccessToken and nothing else. A token of
+// any party that issues them mints a token of another account when its holder may, directly or along exactly the delegates given: each
+// account of the chain needs the next one's roles/iam.serviceAccountTokenCreator. It is safe for concurrent use.
 type IAM struct {
 	server
 	options IAMOptions
+	rpc     *grpc.Server
 
 	iamMu    sync.Mutex
 	accounts map[string]Account
@@ -93,6 +101,7 @@ func NewIAM(o IAMOptions) (*IAM, error) {
 	}
 	x := &IAM{options: o, accounts: make(map[string]Account), counts: make(map[string]Count)}
 	maps.Copy(x.accounts, o.Accounts)
+	x.rpc, x.h2c = newRPC(x), true
 	if err := x.listen(o.Addr); err != nil {
 		return nil, fmt.Errorf("new IAM: %w", err)
 	}
@@ -136,8 +145,13 @@ func (x *IAM) Mints() []Mint {
 }
 
 func (x *IAM) answer(w http.ResponseWriter, r *http.Request) {
+	host := x.options.CA == nil || strings.TrimSuffix(r.Host, ":443") == IAMHost
+	if host && isGRPC(r) {
+		x.answerRPC(w, r)
+		return
+	}
 	name, ok := methodName(r)
-	if !ok || (x.options.CA != nil && strings.TrimSuffix(r.Host, ":443") != IAMHost) {
+	if !ok || !host {
 		x.refuse(w, r, refuse(NotFound, http.StatusNotFound, "no such method"))
 		return
 	}
@@ -146,14 +160,12 @@ func (x *IAM) answer(w http.ResponseWriter, r *http.Request) {
 	if x.spoil(w, r, writeRPC) {
 		return
 	}
-	answer, no := x.generate(w, r, name, &m)
+	answer, no := x.generate(r.Header.Values("Authorization"), name, &m, func() (tokenRequest, *refusal) { return readTokenRequest(w, r, name) })
+	x.record(m, no)
 	if no != nil {
-		m.Reason = no.reason
-		x.record(m)
 		x.refuse(w, r, no)
 		return
 	}
-	x.record(m)
 	writeJSON(w, http.StatusOK, answer)
 }
 
@@ -184,9 +196,10 @@ type tokenAnswer struct {
 	ExpireTime  string `json:"expireTime"`
 }
 
-// generate decides one call and mints. It fills m with what was asked for, as far as it got.
-func (x *IAM) generate(w http.ResponseWriter, r *http.Request, name string, m *Mint) (tokenAnswer, *refusal) {
-	grant, no := x.options.Ledger.bearer(r, FromMetadata, IAMHost)
+// generate decides one call and mints. authorization are the values of that header; read returns the body. It fills m with what was asked
+// for, as far as it got.
+func (x *IAM) generate(authorization []string, name string, m *Mint, read func() (tokenRequest, *refusal)) (tokenAnswer, *refusal) {
+	grant, no := x.options.Ledger.bearer(authorization, IAMHost, FromMetadata, FromSTS, FromOAuth, FromIAM)
 	if no != nil {
 		return tokenAnswer{}, no
 	}
@@ -197,7 +210,7 @@ func (x *IAM) generate(w http.ResponseWriter, r *http.Request, name string, m *M
 	if !validName(name) {
 		return tokenAnswer{}, refuse(NameInvalid, http.StatusBadRequest, "name is not projects/-/serviceAccounts/EMAIL")
 	}
-	req, no := readTokenRequest(w, r, name)
+	req, no := read()
 	if no != nil {
 		return tokenAnswer{}, no
 	}
@@ -219,7 +232,7 @@ func (x *IAM) generate(w http.ResponseWriter, r *http.Request, name string, m *M
 	if given {
 		m.Lifetime = life
 	}
-	if !x.mayImpersonate(grant.Account, req.Delegates, m.Account) {
+	if !x.mayImpersonate(grant.names(), req.Delegates, m.Account) {
 		return tokenAnswer{}, denied("iam.googleapis.com", "iam.serviceAccounts.getAccessToken", "service account")
 	}
 	return x.mint(m.Account, account, req.Scope, life, twist)
@@ -297,19 +310,19 @@ func (q tokenRequest) life(long bool) (time.Duration, bool, bool) {
 	return d, true, err == nil && d >= time.Second && d <= limit
 }
 
-// mayImpersonate walks the chain: caller, delegates in order, target.
-func (x *IAM) mayImpersonate(caller string, delegates []string, target string) bool {
+// mayImpersonate walks the chain: caller, under any of its names, delegates in order, target.
+func (x *IAM) mayImpersonate(caller, delegates []string, target string) bool {
 	x.iamMu.Lock()
 	defer x.iamMu.Unlock()
 	holder := caller
-	for _, d := range delegates {
-		next := strings.TrimPrefix(d, accountPrefix)
-		if !slices.Contains(x.accounts[next].Impersonators, holder) {
+	for _, next := range append(slices.Clone(delegates), target) {
+		next = strings.TrimPrefix(next, accountPrefix)
+		if !slices.ContainsFunc(x.accounts[next].Impersonators, func(name string) bool { return slices.Contains(holder, name) }) {
 			return false
 		}
-		holder = next
+		holder = []string{next}
 	}
-	return slices.Contains(x.accounts[target].Impersonators, holder)
+	return true
 }
 
 func (x *IAM) mint(email string, a Account, scopes []string, life time.Duration, t Twist) (tokenAnswer, *refusal) {
@@ -320,7 +333,7 @@ func (x *IAM) mint(email string, a Account, scopes []string, life time.Duration,
 	answer := tokenAnswer{ExpireTime: expiry.UTC().Format(time.RFC3339)}
 	if !t.EmptyToken {
 		grant := Grant{Source: FromIAM, Account: email, Scopes: scopes, Projects: a.Projects, Expiry: expiry}
-		token, err := x.options.Ledger.issue(grant, x.options.TokenBytes)
+		token, err := x.options.Ledger.issue(grant, t.size(x.options.TokenBytes))
 		if err != nil {
 			return tokenAnswer{}, refuse(LedgerFull, http.StatusServiceUnavailable, "no more tokens")
 		}
@@ -344,7 +357,11 @@ func (x *IAM) count(email string, n Count) {
 	x.counts[email] = Count{c.Asked + n.Asked, c.Minted + n.Minted}
 }
 
-func (x *IAM) record(m Mint) {
+// record remembers a call that was refused, or with nil one that was not.
+func (x *IAM) record(m Mint, no *refusal) {
+	if no != nil {
+		m.Reason = no.reason
+	}
 	x.iamMu.Lock()
 	defer x.iamMu.Unlock()
 	if len(x.mints) == maxMints {

@@ -204,7 +204,7 @@ func TestTokenSizeIsConfigurable(t *testing.T) {
 func TestMemoryOfMintsAndCountsIsBounded(t *testing.T) {
 	x := &IAM{counts: make(map[string]Count)}
 	for i := range maxCounted + 10 {
-		x.record(Mint{Lifetime: time.Duration(i)})
+		x.record(Mint{Lifetime: time.Duration(i)}, nil)
 		x.count(time.Duration(i).String(), Count{Asked: 1})
 	}
 	mints := x.Mints()

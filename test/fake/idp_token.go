@@ -8,8 +8,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -86,6 +88,22 @@ type jwk struct {
 	Curve     string `json:"crv,omitempty"`
 	X         string `json:"x,omitempty"`
 	Y         string `json:"y,omitempty"`
+}
+
+// publicKey decodes an RSA key or one of P-256.
+func (k jwk) publicKey() (any, error) {
+	read := base64.RawURLEncoding.Strict().DecodeString
+	if k.KeyType == "RSA" {
+		n, errN := read(k.N)
+		e, errE := read(k.E)
+		return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}, errors.Join(errN, errE)
+	}
+	x, errX := read(k.X)
+	y, errY := read(k.Y)
+	if err := errors.Join(errX, errY); err != nil || k.Curve != "P-256" {
+		return nil, fmt.Errorf("key %q is neither of RSA nor of P-256", k.KeyID)
+	}
+	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
 }
 
 // maxOldKeys bounds the generations that stay published.

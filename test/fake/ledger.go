@@ -39,12 +39,15 @@ type Source string
 const (
 	FromMetadata Source = "metadata" // the agent's own token
 	FromIAM      Source = "iam"      // a token of an impersonated account
+	FromSTS      Source = "sts"      // a federated token: a principal of a pool, and no service account
+	FromOAuth    Source = "oauth"    // a token for a service account's key, or for a user's refresh token
 )
 
 // A Grant is what an access token stands for.
 type Grant struct {
 	Source   Source
-	Account  string   // email of the service account
+	Account  string   // email of the service account or user; principal://… of a federated token
+	Sets     []string // the principalSet://… that a federated token's principal is in
 	Scopes   []string // full scope URLs
 	Projects []string // projects on which the account may call Vertex AI
 	Expiry   time.Time
@@ -90,8 +93,8 @@ func (l *Ledger) Expire(account string) int {
 
 // issue makes a token of size bytes for g and remembers it.
 func (l *Ledger) issue(g Grant, size int) (string, error) {
-	g.Scopes, g.Projects = slices.Clone(g.Scopes), slices.Clone(g.Projects)
-	token := opaque(size)
+	g.Scopes, g.Projects, g.Sets = slices.Clone(g.Scopes), slices.Clone(g.Projects), slices.Clone(g.Sets)
+	token := opaque(g.Source, size)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.grants) >= maxGrants {
@@ -113,18 +116,22 @@ func (l *Ledger) sweep(now time.Time) {
 	}
 }
 
-// opaque returns a random string that looks like Google's access tokens of service accounts: ya29.c.… with the alphabet of base64url.
-func opaque(size int) string {
-	const prefix = "ya29.c."
+// opaque returns a random string that looks like Google's access tokens: ya29.c.… of service accounts, ya29.d.… of federated
+// principals, with the alphabet of base64url.
+func opaque(source Source, size int) string {
+	prefix := "ya29.c."
+	if source == FromSTS {
+		prefix = "ya29.d."
+	}
 	raw := make([]byte, max(size-len(prefix), 32))
 	_, _ = rand.Read(raw) // never fails: crypto/rand ends the process instead
 	return prefix + base64.RawURLEncoding.EncodeToString(raw)[:len(raw)]
 }
 
-// bearer returns the grant behind the one bearer token of r, which source must have issued. service names the API in the error.
-func (l *Ledger) bearer(r *http.Request, source Source, service string) (Grant, *refusal) {
+// bearer returns the grant behind the one bearer token of a request, given the values of its Authorization, which one of the sources must
+// have issued. service names the API in the error.
+func (l *Ledger) bearer(values []string, service string, sources ...Source) (Grant, *refusal) {
 	info := map[string]string{"service": service}
-	values := r.Header.Values("Authorization")
 	if len(values) > 1 {
 		return Grant{}, refuse(CredentialsRepeated, http.StatusUnauthorized, "more than one Authorization header")
 	}
@@ -136,7 +143,7 @@ func (l *Ledger) bearer(r *http.Request, source Source, service string) (Grant, 
 		return Grant{}, refuse(CredentialsMissing, http.StatusUnauthorized, "no bearer token in Authorization").withInfo("googleapis.com", info)
 	}
 	g, ok := l.Grant(token)
-	if !ok || g.Source != source {
+	if !ok || !slices.Contains(sources, g.Source) {
 		return Grant{}, refuse(TokenTypeUnsupported, http.StatusUnauthorized, "not an access token for this API").withInfo("googleapis.com", info)
 	}
 	if !time.Now().Before(g.Expiry) {
@@ -149,3 +156,6 @@ func (l *Ledger) bearer(r *http.Request, source Source, service string) (Grant, 
 func (g Grant) hasScope(scopes ...string) bool {
 	return slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(g.Scopes, s) })
 }
+
+// names returns every name under which IAM may have granted something to whoever holds the token.
+func (g Grant) names() []string { return append([]string{g.Account}, g.Sets...) }

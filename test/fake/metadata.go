@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type Metadata struct {
 	tokenMu sync.Mutex
 	cached  map[string]string // by scopes
 	asked   int
+	twist   Twist
 }
 
 // maxScopeSets bounds the tokens a Metadata hands out again. One more scope set and it starts afresh.
@@ -71,6 +73,31 @@ func (m *Metadata) TokenRequests() int {
 	m.tokenMu.Lock()
 	defer m.tokenMu.Unlock()
 	return m.asked
+}
+
+// Twist puts t in force for the tokens from now on: none of them is handed out again.
+func (m *Metadata) Twist(t Twist) {
+	m.tokenMu.Lock()
+	defer m.tokenMu.Unlock()
+	m.twist = t
+	clear(m.cached)
+}
+
+// MetadataHabits are the ways in which real metadata servers fail for a while and then work, by what makes them do so. Each heals after
+// two requests for a token.
+func MetadataHabits() map[string]Fault {
+	habit := func(f Fault) Fault {
+		f.Only, f.Times = "/token", 2
+		return f
+	}
+	return map[string]Fault{
+		"the server is starting":         habit(Fault{Status: http.StatusServiceUnavailable}),
+		"too many ask at once":           habit(Fault{Status: http.StatusTooManyRequests, RetryAfter: "1"}),
+		"the server behind it has ended": habit(Fault{Status: http.StatusBadGateway, Page: "<html><title>502 Bad Gateway</title></html>"}),
+		"IAM behind it is slow":          habit(Fault{Status: http.StatusGatewayTimeout}),
+		"it fails":                       habit(Fault{Status: http.StatusInternalServerError}),
+		"the node's server restarts":     habit(Fault{Reset: true}),
+	}
 }
 
 func (m *Metadata) answer(w http.ResponseWriter, r *http.Request) {
@@ -179,7 +206,17 @@ func (m *Metadata) token(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, r, refuse(LedgerFull, http.StatusServiceUnavailable, "No more tokens."))
 		return
 	}
-	writeMetadataJSON(w, map[string]any{"access_token": token, "expires_in": int(left.Seconds()), "token_type": "Bearer"})
+	answer := map[string]any{"access_token": token, "expires_in": int(left.Seconds()), "token_type": "Bearer"}
+	if m.badExpiry() {
+		answer["expires_in"] = "soon"
+	}
+	writeMetadataJSON(w, answer)
+}
+
+func (m *Metadata) badExpiry() bool {
+	m.tokenMu.Lock()
+	defer m.tokenMu.Unlock()
+	return m.twist.BadExpiry
 }
 
 // issue returns the token for the scopes and what is left of its life: the one handed out before, unless it is about to expire.
@@ -197,15 +234,17 @@ func (m *Metadata) issue(scopes []string) (string, time.Duration, error) {
 	if len(m.cached) >= maxScopeSets {
 		clear(m.cached)
 	}
-	grant := Grant{
-		Source: FromMetadata, Account: m.options.Account, Scopes: scopes, Expiry: time.Now().Add(m.options.Lifetime),
+	life := cmp.Or(m.twist.Lifetime, m.options.Lifetime)
+	if m.twist.EmptyToken {
+		return "", life, nil
 	}
-	token, err := m.options.Ledger.issue(grant, 1024)
+	grant := Grant{Source: FromMetadata, Account: m.options.Account, Scopes: scopes, Expiry: time.Now().Add(life)}
+	token, err := m.options.Ledger.issue(grant, m.twist.size(1024))
 	if err != nil {
 		return "", 0, fmt.Errorf("token for %q: %w", m.options.Account, err)
 	}
 	m.cached[key] = token
-	return token, m.options.Lifetime, nil
+	return token, life, nil
 }
 
 func missing(r *http.Request) *refusal {

@@ -18,7 +18,7 @@ const (
 	Injected      Reason = "INJECTED"       // any: a Fault was in force
 
 	// Identity provider, token endpoint (RFC 6749 section 5.2).
-	ClientUnknown    Reason = "CLIENT_UNKNOWN"    // 401: invalid_client
+	ClientUnknown    Reason = "CLIENT_UNKNOWN"    // 401: invalid_client (Google's token endpoints too)
 	GrantUnsupported Reason = "GRANT_UNSUPPORTED" // 400: unsupported_grant_type
 
 	// Metadata server.
@@ -42,6 +42,24 @@ const (
 	LifetimeInvalid  Reason = "LIFETIME_INVALID"  // 400: not a duration, or out of the account's range
 	AccountUnknown   Reason = "ACCOUNT_UNKNOWN"   // 404: no such service account
 
+	// Security Token Service and OAuth (RFC 6749 section 5.2).
+	AudienceInvalid        Reason = "AUDIENCE_INVALID"         // 400: invalid_request: no resource name of a provider
+	PoolUnknown            Reason = "POOL_UNKNOWN"             // 400: invalid_target: no such provider
+	SubjectTypeUnsupported Reason = "SUBJECT_TYPE_UNSUPPORTED" // 400: invalid_request: no subject_token_type, or not the provider's
+	SubjectInvalid         Reason = "SUBJECT_INVALID"          // 400: no token at all, or one without the claims that are needed
+	SubjectForged          Reason = "SUBJECT_FORGED"           // 400: invalid_grant: no signature of a key that is known
+	SubjectIssuer          Reason = "SUBJECT_ISSUER"           // 400: invalid_grant: of another issuer, or another account
+	SubjectAudience        Reason = "SUBJECT_AUDIENCE"         // 400: invalid_grant: for another audience
+	SubjectExpired         Reason = "SUBJECT_EXPIRED"          // 400: invalid_grant
+	SubjectTooOld          Reason = "SUBJECT_TOO_OLD"          // 400: invalid_grant: iat is missing or more than a day ago
+	AlgorithmUnsupported   Reason = "ALGORITHM_UNSUPPORTED"    // 400: invalid_grant: not RS256 or ES256
+	KeysUnavailable        Reason = "KEYS_UNAVAILABLE"         // 400: invalid_grant: the issuer's key set cannot be fetched
+	OptionsInvalid         Reason = "OPTIONS_INVALID"          // 400: invalid_request
+
+	// Amazon's metadata service and its own token service.
+	SessionMissing Reason = "SESSION_MISSING" // 401: no session token of IMDSv2, or not one of ours
+	RequestForged  Reason = "REQUEST_FORGED"  // 400: a signed request that is none, or not for this purpose
+
 	// Vertex AI.
 	HostMismatch     Reason = "HOST_MISMATCH"     // 404: the name of the TLS handshake and the Host differ
 	LocationMismatch Reason = "LOCATION_MISMATCH" // 404: the path's location is not the one this host serves
@@ -62,6 +80,9 @@ func Reasons() []Reason {
 		CredentialsMissing, CredentialsRepeated, TokenTypeUnsupported, TokenExpired, ScopeInsufficient, PermissionDenied,
 		UserProjectDenied,
 		NameInvalid, DelegatesInvalid, ScopeMissing, ScopeUnknown, LifetimeInvalid, AccountUnknown,
+		AudienceInvalid, PoolUnknown, SubjectTypeUnsupported, SubjectInvalid, SubjectForged, SubjectIssuer, SubjectAudience, SubjectExpired,
+		SubjectTooOld, AlgorithmUnsupported, KeysUnavailable, OptionsInvalid,
+		SessionMissing, RequestForged,
 		HostMismatch, LocationMismatch, PathInvalid, QueryInvalid,
 		RouteUnknown, RouteCut,
 	}

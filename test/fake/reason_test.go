@@ -138,7 +138,9 @@ func iamCases() []refusalCase {
 			CredentialsMissing, 401, "UNAUTHENTICATED"},
 		{"IAM: two tokens", iam, mint(good, func(_ *testing.T, _ *World, a *ask) { a.header = [][2]string{{"Authorization", "Bearer x"}} }),
 			CredentialsRepeated, 401, "UNAUTHENTICATED"},
-		{"IAM: a token that IAM minted", iam, plain(ask{url: mintChat, body: good}, asChat), TokenTypeUnsupported, 401, "UNAUTHENTICATED"},
+		{"IAM: a token that nobody issued", iam, plain(ask{url: mintChat, body: good, token: "ya29.c.x"}), TokenTypeUnsupported, 401,
+			"UNAUTHENTICATED"},
+		{"IAM: an account for itself", iam, plain(ask{url: mintChat, body: good}, asChat), PermissionDenied, 403, "PERMISSION_DENIED"},
 		{"IAM: an expired token", iam, plain(ask{url: mintChat, body: good},
 			as(Grant{Source: FromMetadata, Account: DefaultAgent, Expiry: time.Now()})), TokenExpired, 401, "UNAUTHENTICATED"},
 		{"IAM: a token with too little scope", iam, plain(ask{url: mintChat, body: good},
@@ -280,6 +282,8 @@ func vertexCases() []refusalCase {
 			BodyInvalid, 400, "INVALID_ARGUMENT"},
 		{"Vertex: messages of another version", vertex, call(claude+":rawPredict", strings.Replace(messages, "vertex-", "", 1)), BodyInvalid,
 			400, "INVALID_ARGUMENT"},
+		{"Vertex: messages with a temperature, of the version without", vertex, call(claude+":rawPredict",
+			strings.Replace(messages, `"vertex-2023-10-16"`, `"2026-10-21","temperature":1`, 1)), BodyInvalid, 400, "INVALID_ARGUMENT"},
 		{"Vertex: a chat without model", vertex, call("/v1/projects/acme-ai/locations/us-central1/endpoints/openapi/chat/completions",
 			`{"messages":[{}]}`), BodyInvalid, 400, "INVALID_ARGUMENT"},
 		{"Vertex: a huge body", vertex, call(generate, strings.Repeat(" ", maxBody+1)), BodyTooLarge, 413, "INVALID_ARGUMENT"},
@@ -315,7 +319,7 @@ func TestEveryRefusalIsMadeInTheShapeOfItsParty(t *testing.T) {
 	w := startWorld(t)
 	c := client(t, w)
 	var seen []Reason
-	for _, test := range slices.Concat(idpCases(), metadataCases(), iamCases(), vertexCases(), egressCases()) {
+	for _, test := range slices.Concat(idpCases(), metadataCases(), iamCases(), stsCases(), awsCases(), oauthCases(), vertexCases(), egressCases()) {
 		seen = append(seen, test.want)
 		t.Run(test.name, func(t *testing.T) {
 			before := len(test.party(w).Refusals())

@@ -24,6 +24,7 @@ type refusal struct {
 	message string
 	domain  string            // of google.rpc.ErrorInfo; empty where Google sends none
 	info    map[string]string // metadata of google.rpc.ErrorInfo
+	oauth   string            // error code of RFC 6749 section 5.2
 }
 
 func refuse(reason Reason, status int, message string) *refusal {
@@ -34,6 +35,34 @@ func refuse(reason Reason, status int, message string) *refusal {
 func (r *refusal) withInfo(domain string, metadata map[string]string) *refusal {
 	r.domain, r.info = domain, metadata
 	return r
+}
+
+// withOAuth sets the error code of RFC 6749.
+func (r *refusal) withOAuth(code string) *refusal {
+	r.oauth = code
+	return r
+}
+
+// oauthRefuse refuses as RFC 6749 section 5.2 says: 401 for the client's own authentication, 400 for everything else.
+func oauthRefuse(reason Reason, code, message string) *refusal {
+	status := http.StatusBadRequest
+	if code == "invalid_client" {
+		status = http.StatusUnauthorized
+	}
+	return refuse(reason, status, message).withOAuth(code)
+}
+
+// writeOAuthError answers r with the error and the description of RFC 6749 section 5.2.
+func writeOAuthError(w http.ResponseWriter, r *refusal) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="token"`)
+	}
+	code := r.oauth
+	if code == "" {
+		code = "temporarily_unavailable"
+	}
+	writeJSON(w, r.status, map[string]string{"error": code, "error_description": r.message})
 }
 
 // rpcError is the error body of Google's REST APIs: google.rpc.Status inside an object (AIP-193).

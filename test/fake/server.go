@@ -27,6 +27,7 @@ type server struct {
 	addr   string
 	cancel context.CancelFunc
 	served chan struct{}
+	h2c    bool // HTTP/2 without TLS is spoken too; set before serve
 
 	mu       sync.Mutex
 	closed   bool
@@ -56,10 +57,17 @@ func (s *server) serve(conf *tls.Config, h http.HandlerFunc) {
 		Handler:           s.counted(h),
 		TLSConfig:         conf,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    128 << 10,
 		// Handshakes that fail and clients that leave are the tests' business, not news.
 		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	if s.h2c {
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetHTTP1(true)
+		s.http.Protocols.SetHTTP2(true)
+		s.http.Protocols.SetUnencryptedHTTP2(true)
 	}
 	go func() {
 		defer close(s.served)
@@ -140,7 +148,11 @@ func (s *server) spoil(w http.ResponseWriter, r *http.Request, say func(http.Res
 }
 
 func (s *server) apply(f Fault, w http.ResponseWriter, r *http.Request, say func(http.ResponseWriter, *refusal)) bool {
-	if !f.hold(r) || f.Down {
+	held := f.hold(r)
+	if f.Reset {
+		reset(r)
+	}
+	if !held || f.Down || f.Reset {
 		s.note(r, Injected, 0)
 		// This is the way net/http offers to drop a connection without an answer.
 		panic(http.ErrAbortHandler)
@@ -153,8 +165,27 @@ func (s *server) apply(f Fault, w http.ResponseWriter, r *http.Request, say func
 	}
 	no := refuse(Injected, f.status(), "a fault is in force")
 	s.note(r, no.reason, no.status)
-	say(w, no)
+	if f.Page != "" {
+		f.page(w, no)
+	} else {
+		say(w, no)
+	}
 	return true
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// reset breaks the TCP connection of a request so that the client's kernel sees RST and not the end of the stream.
+func reset(r *http.Request) {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if plain, ok := conn.(*net.TCPConn); ok {
+		_ = plain.SetLinger(0)
+		_ = plain.Close()
+	}
 }
 
 // note remembers a refusal. When maxRefusals are kept, the oldest goes.

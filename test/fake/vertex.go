@@ -29,8 +29,8 @@ type Script struct {
 }
 
 // Vertex is Vertex AI's REST interface over TLS, HTTP/1.1 and HTTP/2, under all its public host names. It answers only calls of
-// inference, made canonically, to the host of their location, with an unexpired token that [IAM] minted for an account that may use the
-// project, and remembers every request: see [Vertex.Requests], [Vertex.Take] and [Vertex.Next]. It is safe for concurrent use.
+// inference, made canonically, to the host of their location, with an unexpired token that [IAM] minted for an account, or [STS] for a
+// principal, that may use the project, and remembers every request: see [Vertex.Requests], [Vertex.Take] and [Vertex.Next]. It is safe for concurrent use.
 type Vertex struct {
 	server
 	journal
@@ -92,7 +92,7 @@ func (v *Vertex) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	fault := v.takeFault(r.RequestURI)
 	switch {
-	case fault.Down:
+	case fault.Down, fault.Reset:
 		record.Status, record.Reason = 0, Injected
 	case fault.Status != 0:
 		record.Status, record.Reason = fault.status(), Injected
@@ -123,7 +123,7 @@ func (v *Vertex) decide(r *http.Request, record *Request, readErr error) (call, 
 	if no != nil {
 		return call{}, nil, no
 	}
-	grant, no := v.options.Ledger.bearer(r, FromIAM, hostGlobal)
+	grant, no := v.options.Ledger.bearer(r.Header.Values("Authorization"), hostGlobal, FromIAM, FromSTS)
 	if no != nil {
 		return call{}, nil, no
 	}

@@ -161,10 +161,27 @@ func (c call) parseBody(h http.Header, body []byte) (fields, *refusal) {
 			return nil, refuse(BodyInvalid, http.StatusBadRequest, "body lacks "+strings.ReplaceAll(names, " ", " or "))
 		}
 	}
-	if c.anthropic() && f.text("anthropic_version") != "vertex-2023-10-16" {
-		return nil, refuse(BodyInvalid, http.StatusBadRequest, "anthropic_version is not vertex-2023-10-16")
+	if c.anthropic() {
+		return f, f.checkAnthropic()
 	}
 	return f, nil
+}
+
+// checkAnthropic checks anthropic_version: the one that Vertex AI alone knows, which clients sent until October 2026, or Anthropic's
+// own of then, which has done away with three parameters (https://platform.claude.com/docs/en/api/versioning).
+func (f fields) checkAnthropic() *refusal {
+	switch f.text("anthropic_version") {
+	case "vertex-2023-10-16":
+		return nil
+	case "2026-10-21":
+		for _, name := range []string{"temperature", "top_p", "top_k"} {
+			if _, there := f[name]; there {
+				return refuse(BodyInvalid, http.StatusBadRequest, name+" is not a parameter of this anthropic_version")
+			}
+		}
+		return nil
+	}
+	return refuse(BodyInvalid, http.StatusBadRequest, "anthropic_version is neither vertex-2023-10-16 nor 2026-10-21")
 }
 
 // needs returns the members a body must have; of several names in one string one is enough.

@@ -1,5 +1,6 @@
-// Package fake plays the other parties of vertex-spoa: an OpenID provider, Google's metadata server, IAM Credentials and Vertex AI, the
-// certificate authority behind their names, and the egress proxy that leads to them. They run on real sockets, speak what the real
+// Package fake plays the other parties of vertex-spoa: an OpenID provider, Google's metadata server, Security Token Service, OAuth token
+// endpoint, IAM Credentials and Vertex AI, Amazon's metadata service, the certificate authority behind their names, and the egress proxy
+// that leads to them. They run on real sockets, speak what the real
 // parties speak, and are strict: what they accept the real ones accept. A [World] starts all of them, wired to each other.
 //
 //	w, err := fake.Start(fake.Options{Dir: dir, Accounts: map[string]fake.Account{
@@ -33,6 +34,11 @@ const (
 	DefaultAudience = "vertex-gateway"
 	DefaultProject  = "acme-ai"
 	DefaultAgent    = "vertex-spoa@acme-ai.iam.gserviceaccount.com"
+
+	// The workload identity pool of every World, its provider for the tokens of the identity provider, and that for Amazon's machine.
+	DefaultPool        = "projects/123456789012/locations/global/workloadIdentityPools/callers"
+	DefaultProvider    = "//iam.googleapis.com/" + DefaultPool + "/providers/corp"
+	DefaultAWSProvider = "//iam.googleapis.com/" + DefaultPool + "/providers/amazon"
 )
 
 // Options describe a World. Only Dir is required.
@@ -45,7 +51,12 @@ type Options struct {
 	Accounts map[string]Account // the service accounts that exist, by email
 	Clients  map[string]Client  // of the identity provider's token endpoint, by client id
 	Hosts    map[string]string  // further hosts of Vertex AI and their locations
-	Addrs    Addrs              // fixed addresses
+
+	Providers map[string]Provider // further providers of Google's pools, by full resource name
+	Access    map[string][]string // projects that federated principals may use themselves, by principal://… or principalSet://…
+	Keys      map[string]Key      // keys of service accounts and of users, which the OAuth token endpoint takes, by [Key.ID]
+
+	Addrs Addrs // fixed addresses
 
 	TokenBytes   int           // size of minted tokens; 1,024 when 0
 	CallerLife   time.Duration // lifetime of the identity provider's tokens; 10 minutes when 0
@@ -54,7 +65,7 @@ type Options struct {
 }
 
 // Addrs are the addresses to listen on, HOST:PORT each. Empty ones are free ports of 127.0.0.1.
-type Addrs struct{ IDP, Metadata, IAM, Vertex, Egress string }
+type Addrs struct{ IDP, Metadata, IAM, Vertex, Egress, STS, OAuth, AWS string }
 
 // World is a whole sandbox. Its parties may be used, and made to misbehave, one by one.
 type World struct {
@@ -65,6 +76,11 @@ type World struct {
 	IAM      *IAM
 	Vertex   *Vertex
 	Egress   *Egress
+	STS      *STS
+	OAuth    *OAuth
+	AWS      *AWS
+
+	keys *http.Client // fetches key sets for STS
 }
 
 // Start starts all parties. After an error none is left running.
@@ -108,7 +124,38 @@ func (w *World) start(o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	w.Egress, err = NewEgress(o.Addrs.Egress, w.routes(o.Hosts))
+	if err := w.startTokenEndpoints(o); err != nil {
+		return err
+	}
+	for target, addr := range w.routes(o.Hosts) {
+		w.Egress.Route(target, addr)
+	}
+	return nil
+}
+
+// startTokenEndpoints starts Google's token endpoints and what they need: Amazon, and the egress proxy for the way to key sets.
+func (w *World) startTokenEndpoints(o Options) (err error) {
+	if w.Egress, err = NewEgress(o.Addrs.Egress, nil); err != nil {
+		return err
+	}
+	if w.AWS, err = NewAWS(AWSOptions{Addr: o.Addrs.AWS}); err != nil {
+		return err
+	}
+	w.OAuth, err = NewOAuth(OAuthOptions{Addr: o.Addrs.OAuth, CA: w.CA, Ledger: w.Ledger, Keys: o.Keys})
+	if err != nil {
+		return err
+	}
+	providers := map[string]Provider{
+		DefaultProvider: {
+			Issuer: w.IDP.Issuer(), JWKS: w.IDP.JWKSURL(), Audiences: []string{o.Audience, "https:" + DefaultProvider}, Groups: "groups",
+		},
+		DefaultAWSProvider: {AWSAccount: w.AWS.Account()},
+	}
+	maps.Copy(providers, o.Providers)
+	w.keys = w.Client()
+	w.STS, err = NewSTS(STSOptions{
+		Addr: o.Addrs.STS, CA: w.CA, Ledger: w.Ledger, Client: w.keys, Providers: providers, AWS: w.AWS, Access: o.Access, TokenBytes: o.TokenBytes,
+	})
 	return err
 }
 
@@ -118,7 +165,9 @@ func (w *World) routes(hosts map[string]string) map[string]string {
 	if (&url.URL{Host: issuer}).Port() == "" {
 		issuer += ":443"
 	}
-	routes := map[string]string{IAMHost + ":443": w.IAM.Addr(), issuer: w.IDP.Addr()}
+	routes := map[string]string{
+		IAMHost + ":443": w.IAM.Addr(), STSHost + ":443": w.STS.Addr(), OAuthHost + ":443": w.OAuth.Addr(), issuer: w.IDP.Addr(),
+	}
 	for _, host := range slices.Concat(publicHosts(), slices.Collect(maps.Keys(hosts))) {
 		routes[host+":443"] = w.Vertex.Addr()
 	}
@@ -134,14 +183,20 @@ func (w *World) AgentEnv() []string {
 	}
 }
 
-// Client returns a client that reaches the parties under their real names, as the agent does: through the egress proxy, trusting the
-// sandbox's authority alone. The caller ends its idle connections.
+// Client returns a client that reaches the parties under their real names, as the agent does: https through the egress proxy, trusting the
+// sandbox's authority alone, and metadata services directly. The caller ends its idle connections.
 func (w *World) Client() *http.Client {
 	proxy := &url.URL{Scheme: "http", Host: w.Egress.Addr()}
+	secured := func(r *http.Request) (*url.URL, error) {
+		if r.URL.Scheme != "https" {
+			return nil, nil
+		}
+		return proxy, nil
+	}
 	return &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{
-			Proxy:             http.ProxyURL(proxy),
+			Proxy:             secured,
 			TLSClientConfig:   &tls.Config{RootCAs: w.CA.Pool()},
 			ForceAttemptHTTP2: true,
 		},
@@ -151,6 +206,18 @@ func (w *World) Client() *http.Client {
 // Close stops every party and waits for it. Later calls do nothing.
 func (w *World) Close() error {
 	var errs []error
+	if w.keys != nil {
+		w.keys.CloseIdleConnections()
+	}
+	if w.STS != nil {
+		errs = append(errs, w.STS.Close())
+	}
+	if w.OAuth != nil {
+		errs = append(errs, w.OAuth.Close())
+	}
+	if w.AWS != nil {
+		errs = append(errs, w.AWS.Close())
+	}
 	if w.Egress != nil {
 		errs = append(errs, w.Egress.Close())
 	}
