@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -39,9 +40,25 @@ func (a *Agent) readiness() readiness {
 	return r
 }
 
-// Admin returns the handler of the admin listener: /livez (200 while the process runs), /readyz (200 or 503, with the details in JSON)
-// and /metrics (Prometheus). It serves no secrets and changes nothing.
-func (a *Agent) Admin() http.Handler {
+// reloadNow answers POST /reload: 200 with the digest of the policy now in force, or 422 with everything that is wrong with the files, and
+// the policy before stays.
+func (a *Agent) reloadNow(ctx context.Context) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if err := a.Reload(); err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		a.WarnOfRevocations()
+		a.group.Go(func() { a.WarmUp(ctx) })
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"policy": a.current.Load().policy.Digest()})
+	}
+}
+
+// Admin returns the handler of the admin listener: /livez (200 while the process runs), /readyz (200 or 503, with the details in JSON),
+// /metrics (Prometheus) and POST /reload. It serves no secrets. ctx ends what a reload has begun.
+func (a *Agent) Admin(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -58,6 +75,7 @@ func (a *Agent) Admin() http.Handler {
 		enc.SetIndent("", "  ")
 		_ = enc.Encode(r)
 	})
+	mux.HandleFunc("POST /reload", a.reloadNow(ctx))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.cfg.Metrics.Registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -18,16 +18,20 @@ import (
 
 // Config is what an Agent is made of. All fields without a remark are required.
 type Config struct {
-	PolicyDir string         // directory of the policy files
-	Keys      *http.Client   // fetches the issuers' keys
-	Tokens    *google.Source // mints; the caller closes it after the agent
-	Audit     *audit.Log     // the caller closes it after the agent
+	PolicyDir string                   // directory of the policy files
+	Keys      *http.Client             // fetches the issuers' keys
+	Revoked   *identity.RevocationFile // who is no longer accepted; the caller watches it
+	Tokens    *google.Source           // mints; the caller closes it after the agent
+	Audit     *audit.Log               // the caller closes it after the agent
 	Metrics   *Metrics
 	Log       *slog.Logger
 
 	Callers    int           // verified tokens that are remembered, 0 for none; see callers
 	MaxWaiting int           // requests that may wait for keys or a token at once, default 1024; more are denied OVERLOADED
 	WarmUp     time.Duration // bound on the first fetch of keys and tokens, default 10s
+
+	// Stamp makes the value of X-Goog-Request-Reason of a decision's id and the caller's subject; nil for none.
+	Stamp func(id, subject string) string
 }
 
 // Agent answers HAProxy. It is a spoe.Handler and safe for concurrent use.
@@ -48,9 +52,10 @@ type Agent struct {
 
 // snapshot is everything a request is judged by. A request sees one snapshot from its beginning to its end.
 type snapshot struct {
-	policy  *policy.Policy
-	issuers *identity.Verifier
-	callers *callers // nil if none are remembered
+	policy      *policy.Policy
+	issuers     *identity.Verifier
+	revocations *identity.RevocationFile
+	callers     *callers // nil if none are remembered
 }
 
 // New loads the policy and returns an agent that can answer at once; keys and tokens come in by and by (see WarmUp). A policy that does
@@ -59,8 +64,8 @@ func New(cfg Config) (*Agent, error) {
 	switch {
 	case cfg.PolicyDir == "":
 		return nil, errors.New("agent: no policy directory")
-	case cfg.Keys == nil, cfg.Tokens == nil, cfg.Audit == nil, cfg.Metrics == nil, cfg.Log == nil:
-		return nil, errors.New("agent: Keys, Tokens, Audit, Metrics and Log are required")
+	case cfg.Keys == nil, cfg.Revoked == nil, cfg.Tokens == nil, cfg.Audit == nil, cfg.Metrics == nil, cfg.Log == nil:
+		return nil, errors.New("agent: Keys, Revoked, Tokens, Audit, Metrics and Log are required")
 	case cfg.Callers < 0, cfg.MaxWaiting < 0, cfg.WarmUp < 0:
 		return nil, errors.New("agent: Callers, MaxWaiting and WarmUp must not be negative")
 	}
@@ -86,7 +91,7 @@ func (a *Agent) Close() {
 	a.current.Load().issuers.Close()
 }
 
-// judge is the whole product: verify, parse the call, decide, mint. It answers from what is at hand if ctx is done already, and then
+// judge is the whole product: identify, parse the call, decide, mint. It answers from what is at hand if ctx is done already, and then
 // returns ctx's error where it would have had to wait.
 func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Time) (ans answer, err error) {
 	clock := stopwatch{time.Now()}
@@ -94,35 +99,53 @@ func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Tim
 	if err := r.check(); err != nil {
 		return ans, err
 	}
-	ans.identity, err = s.verify(ctx, r.Authorization, now)
+	who, err := s.identify(ctx, &r.Credentials, now)
 	clock.lap(&ans.verify)
 	if err != nil {
 		return ans, err
 	}
-	ans.call, err = policy.ParseCall(r.Method, r.URI)
+	ans.identity, ans.claims = who.identity, who.claims
+	ans.call, err = policy.ParseAny(r.Method, r.URI)
 	if err != nil {
 		return ans, err
 	}
-	ans.uri = ans.call.URI()
 	if err := r.checkBody(); err != nil {
 		return ans, err
 	}
-	ans.decision = s.policy.Decide(callerOf(ans.identity), ans.call, policy.Request{Role: r.Role, Now: now})
+	question, unread := r.question(ans.call, now)
+	ans.body = question.Body
+	ans.decision = who.session.Decide(ans.call, question)
 	clock.lap(&ans.decide)
-	if ans.decision.Effect != policy.Allow {
-		return ans, &policy.Refusal{Reason: ans.decision.Reason, Detail: ans.decision.Detail}
+	switch {
+	case ans.decision.Effect == policy.NeedBody && r.Phase == aboutMetadata:
+		return ans, nil
+	case ans.decision.Effect != policy.Allow:
+		return ans, refusalOf(&ans.decision, unread)
 	}
-	ans.token, err = a.cfg.Tokens.Token(ctx, tokenRequest(ans.decision))
+	ans.token, err = a.cfg.Tokens.Token(ctx, tokenRequest(&ans.decision, &ans.identity, &r.Credentials))
 	clock.lap(&ans.mint)
+	if err == nil && a.cfg.Stamp != nil {
+		ans.requestReason = a.cfg.Stamp(r.ID, ans.identity.Subject)
+	}
 	return ans, err
 }
 
-func callerOf(id identity.Identity) policy.Caller {
-	return policy.Caller{Issuer: id.Issuer, Subject: id.Subject, Claims: id.Claims}
+// refusalOf is the refusal of a decision, and why the body could not be read if that decided.
+func refusalOf(d *policy.Decision, unread error) error {
+	r := &policy.Refusal{Reason: d.Reason, Detail: d.Detail}
+	if unread != nil && (r.Reason == policy.TruncatedBody || r.Reason == policy.BadBody) {
+		r.Detail += ": " + unread.Error()
+	}
+	return r
 }
 
-func tokenRequest(d policy.Decision) google.Request {
-	return google.Request{Account: d.Account, Delegates: d.Delegates, Scopes: d.Scopes, Lifetime: d.Lifetime}
+// tokenRequest names the token of a decision: the account's, or what the caller's own token is exchanged for.
+func tokenRequest(d *policy.Decision, id *identity.Identity, c *identity.Credentials) google.Request {
+	r := google.Request{Account: d.Account, Delegates: d.Delegates, Scopes: d.Scopes, Lifetime: d.Lifetime}
+	if x := d.Exchange; x != nil {
+		exchange(&r, x, id, c)
+	}
+	return r
 }
 
 // stopwatch measures the stages one after another.
@@ -153,8 +176,7 @@ func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply)
 	s := a.current.Load()
 	err := t.judge(immediately, s)
 	if !errors.Is(err, context.Canceled) {
-		t.answer.settle(err)
-		t.record()
+		t.settle(err)
 		return
 	}
 	select {
@@ -166,8 +188,7 @@ func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply)
 	}
 	a.group.Go(func() {
 		defer func() { <-a.waiting }()
-		t.answer.settle(t.judge(ctx, s))
-		t.record()
+		t.settle(t.judge(ctx, s))
 		a.cfg.Audit.Flush()
 	})
 }

@@ -26,6 +26,7 @@ import (
 
 	"vertex-spoa/agent/internal/audit"
 	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/agent/internal/secret"
 	"vertex-spoa/spoe"
 )
@@ -84,7 +85,11 @@ func newWorldWith(t testing.TB, slow chan struct{}) *world {
 	}
 	t.Cleanup(tokens.Close)
 	lines := audit.New(w.audit)
-	w.Agent, err = New(Config{PolicyDir: filepath.Dir(w.policy), Keys: http.DefaultClient, Tokens: tokens, Audit: lines, Metrics: NewMetrics(), Log: log,
+	revoked, err := identity.OpenRevocations(filepath.Join(dir, "revoked.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Agent, err = New(Config{PolicyDir: filepath.Dir(w.policy), Keys: http.DefaultClient, Revoked: revoked, Tokens: tokens, Audit: lines, Metrics: NewMetrics(), Log: log,
 		WarmUp: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -486,7 +491,7 @@ func TestAdmin(t *testing.T) {
 	w := newWorld(t)
 	status := func(path string) (int, string) {
 		rec := httptest.NewRecorder()
-		w.Admin().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		w.Admin(t.Context()).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
 		return rec.Code, rec.Body.String()
 	}
 	if code, _ := status("/livez"); code != 200 {
@@ -549,8 +554,8 @@ func BenchmarkQuestion(b *testing.B) {
 	})
 	b.Run("the pipeline alone", func(b *testing.B) {
 		w.audit.fail(errDiscarded)
-		ask := request{ID: "id-1", Attempt: 1, Source: "192.0.2.7", Method: "POST", URI: target, Host: "gateway.example.com",
-			Authorization: secret.New("Bearer " + w.token(b, "search-eng")), Authorizations: 1, ContentType: "application/json", ContentLengths: 1}
+		ask := request{ID: "id-1", Attempt: 1, Source: netip.MustParseAddr("192.0.2.7"), Method: "POST", URI: target, Host: "gateway.example.com",
+			Credentials: identity.Credentials{Authorization: secret.New("Bearer " + w.token(b, "search-eng"))}, Authorizations: 1, ContentType: "application/json", ContentLengths: 1}
 		reply := func([]spoe.Action) error { return nil }
 		s, now := w.current.Load(), time.Now()
 		b.ReportAllocs()

@@ -9,6 +9,7 @@ import (
 	"vertex-spoa/agent/internal/google"
 	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/policy"
+	"vertex-spoa/policy/body"
 	"vertex-spoa/spoe"
 )
 
@@ -19,11 +20,15 @@ type answer struct {
 	detail string // for the operator
 
 	identity identity.Identity
+	claims   []byte // of the caller, that the policy uses
 	call     policy.Call
-	uri      string // canonical path and query of the call, once it is parsed
+	body     *body.Facts // nil where it was not read
 	decision policy.Decision
 	token    google.Token
 	digest   string // of the policy
+	uri      string // of what is forwarded; see path
+
+	requestReason string // for X-Goog-Request-Reason
 
 	retryAfter time.Duration
 
@@ -63,7 +68,7 @@ func (a *answer) refuse(err error) {
 		a.reason = byPipeline.reason
 	case errors.As(err, &byIdentity):
 		a.reason = Reason(byIdentity.Reason)
-	case errors.As(err, &byPolicy):
+	case errors.As(err, &byPolicy): // also a *refusal
 		a.reason = Reason(byPolicy.Reason)
 	case errors.As(err, &byGoogle):
 		a.reason, a.retryAfter = Reason(byGoogle.Reason), byGoogle.RetryAfter
@@ -74,7 +79,7 @@ func (a *answer) refuse(err error) {
 
 // message is the text the caller may see. A rule's `because` is written for callers and goes along.
 func (a *answer) message() string {
-	_, text := explain(a.reason)
+	text := explain(a.reason).message
 	if a.reason == Reason(policy.Denied) && a.decision.Detail != "" {
 		return text + ": " + a.decision.Detail
 	}
@@ -83,36 +88,66 @@ func (a *answer) message() string {
 
 const scope = spoe.ScopeTransaction
 
+// needsBody reports that HAProxy is to ask again, with the body.
+func (a *answer) needsBody() bool { return a.effect == policy.NeedBody }
+
 // appendActions appends the variables HAProxy gets. The decision is the last one: HAProxy stops at an action it cannot read and keeps
 // what came before, so a torn list has no decision. The token is in scope req and gone before HAProxy logs the end of the transaction.
 func (a *answer) appendActions(to []spoe.Action) []spoe.Action {
+	if a.needsBody() {
+		return append(to, spoe.SetString(scope, "decision", policy.NeedBody.String()))
+	}
 	to = a.appendWho(to)
 	if a.allowed() {
-		to = append(to,
-			spoe.SetString(spoe.ScopeRequest, "token", a.token.Value.Reveal()),
-			spoe.SetString(scope, "uri", a.uri),
-			spoe.SetString(scope, "host", a.decision.Call.Host()),
-			spoe.SetInt(scope, "status", 200))
+		to = append(a.appendForward(to), spoe.SetInt(scope, "status", 200))
 		return append(to, spoe.SetString(scope, "decision", policy.Allow.String()))
 	}
-	code, _ := explain(a.reason)
+	told := explain(a.reason)
 	to = append(to,
 		spoe.SetString(scope, "reason", string(a.reason)),
+		spoe.SetString(scope, "public_reason", told.public),
 		spoe.SetString(scope, "message", a.message()))
-	switch code {
+	switch told.status {
 	case unauthenticated:
 		to = append(to, spoe.SetString(scope, "www_authenticate", a.challenge()))
-	case serviceUnavailable:
+	case serviceUnavailable, tooManyRequests:
 		to = append(to, spoe.SetInt(scope, "retry_after", a.retrySeconds()))
-	case badRequest, forbidden:
+	case badRequest, forbidden, contentTooLarge:
 	}
-	to = append(to, spoe.SetInt(scope, "status", int64(code)))
+	to = append(to, spoe.SetInt(scope, "status", int64(told.status)))
 	return append(to, spoe.SetString(scope, "decision", policy.Deny.String()))
+}
+
+// appendForward appends what HAProxy sends to Google in place of what the caller sent.
+func (a *answer) appendForward(to []spoe.Action) []spoe.Action {
+	call := a.forwarded()
+	to = append(to,
+		spoe.SetString(spoe.ScopeRequest, "token", a.token.Value.Reveal()),
+		spoe.SetString(scope, "uri", a.path()),
+		spoe.SetString(scope, "host", call.Host()))
+	if call.UpstreamHost != "" {
+		to = append(to, spoe.SetString(scope, "endpoint", call.Endpoint))
+	}
+	return appendTexts(to, [][2]string{
+		{"user_project", a.decision.UserProject},
+		{"request_reason", a.requestReason},
+		{"tier", a.decision.Tier.RequestType},
+		{"shared_tier", a.decision.Tier.SharedRequestType},
+	})
+}
+
+func appendTexts(to []spoe.Action, all [][2]string) []spoe.Action {
+	for _, v := range all {
+		if v[1] != "" {
+			to = append(to, spoe.SetString(scope, v[0], v[1]))
+		}
+	}
+	return to
 }
 
 // appendWho appends what is known of the caller and the decision, whichever way it went.
 func (a *answer) appendWho(to []spoe.Action) []spoe.Action {
-	for _, v := range [...]struct{ name, value string }{
+	to = appendTexts(to, [][2]string{
 		{"issuer", a.identity.Issuer},
 		{"subject", a.identity.Subject},
 		{"role", a.decision.Role},
@@ -120,12 +155,7 @@ func (a *answer) appendWho(to []spoe.Action) []spoe.Action {
 		{"account", a.decision.Account},
 		{"policy", a.digest},
 		{"location", a.forwarded().Location},
-		{"user_project", a.decision.UserProject},
-	} {
-		if v.value != "" {
-			to = append(to, spoe.SetString(scope, v.name, v.value))
-		}
-	}
+	})
 	return append(to,
 		spoe.SetInt(scope, "t_verify", a.verify.Microseconds()),
 		spoe.SetInt(scope, "t_policy", a.decide.Microseconds()),
@@ -133,11 +163,19 @@ func (a *answer) appendWho(to []spoe.Action) []spoe.Action {
 }
 
 // forwarded is the call as the policy completed it, or as it was parsed if it did not come that far.
-func (a *answer) forwarded() policy.Call {
-	if a.decision.Call != (policy.Call{}) {
-		return a.decision.Call
+func (a *answer) forwarded() *policy.Call {
+	if a.decision.Call.Method != "" {
+		return &a.decision.Call
 	}
-	return a.call
+	return &a.call
+}
+
+// path is the canonical path and query of the call, empty if there is none.
+func (a *answer) path() string {
+	if a.uri == "" {
+		a.uri = a.forwarded().URI()
+	}
+	return a.uri
 }
 
 // challenge is the WWW-Authenticate field of a 401 (RFC 6750 section 3): without an error code when no token came.

@@ -3,33 +3,42 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"vertex-spoa/agent/internal/identity"
-	"vertex-spoa/agent/internal/secret"
+	"vertex-spoa/policy"
 )
 
-// maxRemembered is how long a verified token is taken without looking at its signature again, and the longest token that is remembered.
+// How long a verified caller is taken without another look, the largest credentials that are remembered, and what all that is remembered
+// may take.
 const (
 	maxRemembered      = time.Minute
 	maxRememberedToken = 8 << 10
+	maxRememberedBytes = 64 << 20
 )
 
-// callers remembers whose tokens were verified, under one snapshot's issuers. A token that was verified is taken again for at most a
-// minute, for as long as it would itself be good without any leeway, and only while the issuer's keys are the same: a key that was
-// withdrawn, or a policy that was changed, takes effect at once. Refusals are not remembered, because a caller could fill the memory with
-// them. When it is full the caller seen least recently is forgotten. It is safe for concurrent use.
+// callers remembers who was verified, under one snapshot's issuers and policy. A caller is taken again for at most a minute, for as long as
+// the credentials would themselves be good without any leeway, only while the issuer's keys are the same, and not when they are revoked: a
+// key that was withdrawn, a policy or a deny list that was changed takes effect at once. Refusals are not remembered, because a caller could
+// fill the memory with them. When it is full the caller seen least recently is forgotten. It is safe for concurrent use.
 type callers struct {
-	entries *lru.Cache[[sha256.Size]byte, caller]
+	entries *lru.Cache[[sha256.Size]byte, *caller]
+	bytes   atomic.Int64             // that the entries take, about
 	maxAge  map[string]time.Duration // by issuer
 }
 
-// caller is a verified identity and when it may be taken.
+// caller is somebody who was verified, and when they may be taken for that. But for cleared it is not changed.
 type caller struct {
 	identity    identity.Identity
+	session     *policy.Session
+	claims      []byte // those that the policy uses, as the record has them
 	from, until time.Time
+	size        int64
+	cleared     atomic.Uint64 // epoch of the deny list that does not name the caller
 }
 
 // newCallers returns a memory of n callers. With n = 0 it remembers nobody.
@@ -37,59 +46,113 @@ func newCallers(n int, issuers []identity.Issuer) (*callers, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	entries, err := lru.New[[sha256.Size]byte, caller](n)
+	c := &callers{maxAge: map[string]time.Duration{}}
+	entries, err := lru.NewWithEvict(n, func(_ [sha256.Size]byte, gone *caller) { c.bytes.Add(-gone.size) })
 	if err != nil {
 		return nil, err
 	}
-	c := &callers{entries: entries, maxAge: map[string]time.Duration{}}
+	c.entries = entries
 	for _, i := range issuers {
 		c.maxAge[i.Name] = i.MaxAge
 	}
 	return c, nil
 }
 
-// key is the whole digest of the field that holds the token: nobody can make two tokens with the same one, and the token itself is not
-// kept.
-func key(authorization secret.Text) [sha256.Size]byte {
-	return sha256.Sum256(append(make([]byte, 0, 2048), authorization.Reveal()...)) // most tokens need no memory of their own
+// key is the whole digest of what the caller has shown and where: nobody can make two such things with the same one, and the token itself
+// is not kept. A token without the certificate it came with is another caller.
+func key(c *identity.Credentials) [sha256.Size]byte {
+	var stack [4096]byte // most callers need no more
+	b := append(stack[:0], "caller 1"...)
+	for _, text := range [...]string{c.AssertionHeader, c.Authorization.Reveal(), c.Assertion.Reveal()} {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)
+	}
+	if c.Certificate.Used {
+		b = binary.BigEndian.AppendUint64(append(b, 1), uint64(c.Certificate.Result))
+	}
+	b = append(b, c.Certificate.DER...)
+	return sha256.Sum256(b)
 }
 
-// get returns the identity of a token that needs no further look.
-func (c *callers) get(k [sha256.Size]byte, v *identity.Verifier, now time.Time) (identity.Identity, bool) {
+// size is how many bytes of a request identify the caller.
+func size(c *identity.Credentials) int {
+	return c.Authorization.Len() + c.Assertion.Len() + len(c.Certificate.DER)
+}
+
+// get returns the caller who needs no further look but at the deny list.
+func (c *callers) get(k [sha256.Size]byte, v *identity.Verifier, now time.Time) (*caller, bool) {
 	e, ok := c.entries.Get(k)
 	if !ok || now.Before(e.from) || !now.Before(e.until) || v.Generation(e.identity.Issuer) != e.identity.Generation {
-		return identity.Identity{}, false
+		return nil, false
 	}
-	return e.identity, true
+	return e, true
 }
 
-// put remembers an identity that was verified now.
-func (c *callers) put(k [sha256.Size]byte, id identity.Identity, now time.Time) {
-	until := now.Add(maxRemembered)
-	if id.Expiry.Before(until) {
-		until = id.Expiry
+// put remembers a caller who was verified now.
+func (c *callers) put(k [sha256.Size]byte, e *caller, now time.Time) {
+	id := &e.identity
+	e.from, e.until = now, now.Add(maxRemembered)
+	for _, end := range [...]time.Time{id.Expiry, id.FreshUntil} {
+		if !end.IsZero() && end.Before(e.until) {
+			e.until = end
+		}
 	}
-	if age := c.maxAge[id.Issuer]; age > 0 && id.IssuedAt.Add(age).Before(until) {
-		until = id.IssuedAt.Add(age)
+	if age := c.maxAge[id.Issuer]; age > 0 && id.IssuedAt.Add(age).Before(e.until) {
+		e.until = id.IssuedAt.Add(age)
 	}
-	if now.Before(until) {
-		c.entries.Add(k, caller{id, now, until})
+	if !now.Before(e.until) {
+		return
+	}
+	c.entries.Remove(k) // what Add replaces it does not report
+	c.bytes.Add(e.size)
+	c.entries.Add(k, e)
+	for c.bytes.Load() > maxRememberedBytes {
+		if _, _, ok := c.entries.RemoveOldest(); !ok {
+			return
+		}
 	}
 }
 
-// verify is Verify of the snapshot's issuers, with a memory.
-func (s *snapshot) verify(ctx context.Context, authorization secret.Text, now time.Time) (identity.Identity, error) {
-	if s.callers == nil || authorization.Len() > maxRememberedToken {
-		return s.issuers.Verify(ctx, authorization, now)
+// identify returns who the credentials name, from memory if possible.
+func (s *snapshot) identify(ctx context.Context, c *identity.Credentials, now time.Time) (*caller, error) {
+	if s.callers == nil || size(c) > maxRememberedToken {
+		return s.verify(ctx, c, now)
 	}
-	k := key(authorization)
-	if id, ok := s.callers.get(k, s.issuers, now); ok {
-		return id, nil
+	k := key(c)
+	if e, ok := s.callers.get(k, s.issuers, now); ok {
+		return e, s.clear(e)
 	}
-	id, err := s.issuers.Verify(ctx, authorization, now)
+	e, err := s.verify(ctx, c, now)
 	if err != nil {
-		return identity.Identity{}, err
+		return nil, err
 	}
-	s.callers.put(k, id, now)
-	return id, nil
+	s.callers.put(k, e, now)
+	return e, nil
+}
+
+// verify looks at the credentials themselves.
+func (s *snapshot) verify(ctx context.Context, c *identity.Credentials, now time.Time) (*caller, error) {
+	id, err := s.issuers.Identify(ctx, *c, now)
+	if err != nil {
+		return nil, err
+	}
+	e := &caller{identity: id, size: int64(4*size(c) + 1024)} // claims and what the policy makes of them
+	if err := s.clear(e); err != nil {
+		return nil, err
+	}
+	e.claims = policy.AppendClaims(nil, id.Claims, s.policy.ClaimsUsed(id.Issuer))
+	e.session = s.policy.Bind(policy.Caller{Issuer: id.Issuer, Subject: id.Subject, Claims: id.Claims})
+	return e, nil
+}
+
+// clear returns an error if the deny list names the caller.
+func (s *snapshot) clear(e *caller) error {
+	epoch := s.revocations.Epoch()
+	if e.cleared.Load() == epoch {
+		return nil
+	}
+	if err := s.revocations.Check(e.identity); err != nil {
+		return err
+	}
+	e.cleared.Store(epoch)
+	return nil
 }

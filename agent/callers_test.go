@@ -1,17 +1,23 @@
 package agent
 
 import (
+	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/agent/internal/secret"
+	"vertex-spoa/policy"
 )
 
-// remembering returns a world that remembers callers, with the token of one in its memory.
-func remembering(t *testing.T) (w *world, authorization secret.Text) {
+// remembering returns a world that remembers callers, with one in its memory.
+func remembering(t *testing.T) (w *world, c *identity.Credentials) {
 	t.Helper()
 	w = newWorld(t)
 	w.cfg.Callers = 10
@@ -19,42 +25,62 @@ func remembering(t *testing.T) (w *world, authorization secret.Text) {
 		t.Fatal(err)
 	}
 	w.current.Load().issuers.Ready(t.Context())
-	authorization = secret.New("Bearer " + w.token(t, "search-eng"))
-	if _, err := w.current.Load().verify(immediately, authorization, time.Now()); err != nil {
+	c = &identity.Credentials{Authorization: secret.New("Bearer " + w.token(t, "search-eng"))}
+	if _, err := w.current.Load().identify(immediately, c, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	return w, authorization
+	return w, c
 }
 
-// remembered reports whether the token would be taken without a look at its signature.
-func remembered(w *world, authorization secret.Text, now time.Time) bool {
+// remembered reports whether the caller would be taken without a look at the signature.
+func remembered(w *world, c *identity.Credentials, now time.Time) bool {
 	s := w.current.Load()
-	_, ok := s.callers.get(key(authorization), s.issuers, now)
+	_, ok := s.callers.get(key(c), s.issuers, now)
 	return ok
 }
 
 func TestACallerIsRememberedForAMinute(t *testing.T) {
-	w, authorization := remembering(t)
+	w, c := remembering(t)
 	now := time.Now()
 	for _, tt := range []struct {
 		name string
 		at   time.Duration
 		want bool
 	}{{"at once", 0, true}, {"after a minute", 61 * time.Second, false}, {"before it was verified", -time.Minute, false}} {
-		if got := remembered(w, authorization, now.Add(tt.at)); got != tt.want {
+		if got := remembered(w, c, now.Add(tt.at)); got != tt.want {
 			t.Errorf("%s: remembered %t, want %t", tt.name, got, tt.want)
 		}
 	}
-	if remembered(w, secret.New(authorization.Reveal()+"x"), now) {
-		t.Error("another token is taken for a remembered one")
+}
+
+// What else a request shows, or where it shows it, makes another caller of the same token.
+func TestWhatIsShownOtherwiseIsAnotherCaller(t *testing.T) {
+	w, c := remembering(t)
+	bare := secret.New(c.Authorization.Reveal()[len("Bearer "):])
+	for name, other := range map[string]identity.Credentials{
+		"another token":              {Authorization: secret.New(c.Authorization.Reveal() + "x")},
+		"another scheme":             {Authorization: secret.New("bearer " + bare.Reveal())},
+		"the token in another field": {Assertion: bare, AssertionHeader: identity.HeaderIAP},
+		"a certificate":              {Authorization: c.Authorization, Certificate: identity.ClientCertificate{Used: true, DER: []byte("der")}},
+		"a certificate not used":     {Authorization: c.Authorization, Certificate: identity.ClientCertificate{DER: []byte("der")}},
+		"a certificate with faults":  {Authorization: c.Authorization, Certificate: identity.ClientCertificate{Used: true, Result: 1, DER: []byte("der")}},
+	} {
+		if remembered(w, &other, time.Now()) {
+			t.Errorf("%s is taken for the caller who is remembered", name)
+		}
+	}
+	if !remembered(w, c, time.Now()) {
+		t.Error("the caller itself is not remembered")
 	}
 }
 
 func TestARefusalIsNotRemembered(t *testing.T) {
 	w, _ := remembering(t)
-	bad := secret.New("Bearer " + w.token(t, "search-eng") + "x")
-	if _, err := w.current.Load().verify(immediately, bad, time.Now()); err == nil {
-		t.Fatal("a broken signature is accepted")
+	for i := range 30 { // more than there is room for
+		bad := &identity.Credentials{Authorization: secret.New("Bearer " + w.token(t, "search-eng") + fmt.Sprint(i))}
+		if _, err := w.current.Load().identify(immediately, bad, time.Now()); err == nil {
+			t.Fatal("a broken signature is accepted")
+		}
 	}
 	if got := w.current.Load().callers.entries.Len(); got != 1 {
 		t.Errorf("%d callers are remembered, want the good one alone", got)
@@ -62,27 +88,64 @@ func TestARefusalIsNotRemembered(t *testing.T) {
 }
 
 func TestAReloadForgetsCallers(t *testing.T) {
-	w, authorization := remembering(t)
+	w, c := remembering(t)
 	if err := w.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if remembered(w, authorization, time.Now()) {
+	if remembered(w, c, time.Now()) {
 		t.Error("a caller is remembered across policies")
 	}
 }
 
 // A withdrawn key takes effect with the next request, for remembered callers too.
 func TestOtherKeysForgetCallers(t *testing.T) {
-	w, authorization := remembering(t)
+	w, c := remembering(t)
 	s := w.current.Load()
-	e, _ := s.callers.entries.Get(key(authorization))
+	e, _ := s.callers.entries.Get(key(c))
 	if e.identity.Generation != s.issuers.Generation("corp") || e.identity.Generation == 0 {
 		t.Fatalf("generation %d, want the issuer's %d", e.identity.Generation, s.issuers.Generation("corp"))
 	}
 	e.identity.Generation++
-	s.callers.entries.Add(key(authorization), e)
-	if remembered(w, authorization, time.Now()) {
+	if remembered(w, c, time.Now()) {
 		t.Error("a caller is remembered whose key is not among the issuer's any more")
+	}
+}
+
+// A deny list takes effect for those who are remembered too, and what is taken back from it as well.
+func TestRevocationReachesRememberedCallers(t *testing.T) {
+	w, c := remembering(t)
+	file := filepath.Join(filepath.Dir(filepath.Dir(w.policy)), "revoked.yaml")
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		w.cfg.Revoked.Watch(ctx, 10*time.Millisecond)
+	}()
+	defer func() { cancel(); <-watched }()
+	s := w.current.Load()
+	who, err := s.identify(immediately, c, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		list string
+		want identity.Reason
+	}{
+		{"version: 1\nrevoked:\n  - { issuer: corp, subject: " + who.identity.Subject + " }\n", identity.Revoked},
+		{"version: 1\nrevoked: []\n", ""},
+	} {
+		epoch := s.revocations.Epoch()
+		if err := os.WriteFile(file, []byte(tt.list), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for s.revocations.Epoch() == epoch {
+			<-time.After(time.Millisecond)
+		}
+		_, err := s.identify(immediately, c, time.Now())
+		var refused *identity.Error
+		if got := errors.As(err, &refused); got != (tt.want != "") || got && refused.Reason != tt.want {
+			t.Errorf("%s: got %v, want reason %q", tt.list, err, tt.want)
+		}
 	}
 }
 
@@ -100,34 +163,68 @@ func TestNobodyIsRememberedBeyondTheTokensOwnLife(t *testing.T) {
 			{"expired, but within the leeway", identity.Identity{Expiry: now.Add(-time.Second)}, 0, 0},
 			{"too old soon", identity.Identity{Expiry: now.Add(time.Hour), IssuedAt: now.Add(-50 * time.Second)}, time.Minute, 10 * time.Second},
 			{"too old", identity.Identity{Expiry: now.Add(time.Hour), IssuedAt: now.Add(-time.Hour)}, time.Minute, 0},
+			{"to be asked about again", identity.Identity{Expiry: now.Add(time.Hour), FreshUntil: now.Add(5 * time.Second)}, 0, 5 * time.Second},
 		} {
 			tt.id.Issuer = "corp"
 			c, err := newCallers(2, []identity.Issuer{{Name: "corp", MaxAge: tt.maxAge}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.put([32]byte{1}, tt.id, now)
+			c.put([32]byte{1}, &caller{identity: tt.id}, now)
 			e, ok := c.entries.Get([32]byte{1})
-			if got := e.until.Sub(now); ok != (tt.want > 0) || ok && got != tt.want {
-				t.Errorf("%s: remembered %t for %v, want %v", tt.name, ok, got, tt.want)
+			if ok != (tt.want > 0) || ok && e.until.Sub(now) != tt.want {
+				t.Errorf("%s: remembered %t, want for %v", tt.name, ok, tt.want)
 			}
 		}
 	})
 }
 
 func TestTheMemoryIsBounded(t *testing.T) {
-	c, err := newCallers(3, nil)
+	now := time.Now()
+	put := func(c *callers, n int, size int64) {
+		for i := range n {
+			c.put(sha256.Sum256([]byte(fmt.Sprint(i))), &caller{identity: identity.Identity{Expiry: now.Add(time.Hour)}, size: size}, now)
+		}
+	}
+	few, err := newCallers(3, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	for i := range 100 {
-		c.put(key(secret.New(fmt.Sprint(i))), identity.Identity{Expiry: now.Add(time.Hour)}, now)
+	put(few, 100, 10)
+	if got := few.entries.Len(); got != 3 || few.bytes.Load() != 30 {
+		t.Errorf("%d callers of %d bytes are remembered, want 3 of 30", got, few.bytes.Load())
 	}
-	if got := c.entries.Len(); got != 3 {
-		t.Errorf("%d callers are remembered, want 3", got)
+	many, err := newCallers(1000, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time they are replaced
+		put(many, 100, maxRememberedBytes/10)
+		if got := many.entries.Len(); got != 10 || many.bytes.Load() > maxRememberedBytes {
+			t.Errorf("%d callers of %d bytes are remembered, want 10 of %d at most", got, many.bytes.Load(), maxRememberedBytes)
+		}
 	}
 	if c, err := newCallers(0, nil); c != nil || err != nil {
 		t.Errorf("newCallers(0) = %v, %v; want none", c, err)
+	}
+}
+
+// The session of a caller who is remembered is that of the policy in force.
+func TestTheSessionIsOfThePolicyInForce(t *testing.T) {
+	w, c := remembering(t)
+	for range 2 {
+		s := w.current.Load()
+		s.issuers.Ready(t.Context())
+		e, err := s.identify(immediately, c, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want *policy.Policy = s.policy
+		if e.session.Policy() != want {
+			t.Error("the session is of another policy")
+		}
+		if err := w.Reload(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"vertex-spoa/policy"
 	"vertex-spoa/spoe"
 )
 
@@ -25,10 +26,12 @@ type Metrics struct {
 	withheld     prometheus.Counter
 	mints        *prometheus.CounterVec
 	mintDuration prometheus.Histogram
+	exchanges    *prometheus.CounterVec
 	keyFetches   *prometheus.CounterVec
 	keys         *prometheus.GaugeVec
 	reloads      *prometheus.CounterVec
 	reloadTime   prometheus.Gauge
+	revocations  *prometheus.CounterVec
 
 	connections prometheus.Gauge
 	frames      *prometheus.CounterVec
@@ -48,7 +51,7 @@ func NewMetrics() *Metrics {
 	}
 	m := &Metrics{
 		Registry:  prometheus.NewRegistry(),
-		decisions: counter("decisions_total", "Answers to HAProxy by decision, reason, role and rule.", "decision", "reason", "role", "rule"),
+		decisions: counter("decisions_total", "Answers to HAProxy by decision (need_body is none yet), reason, role and rule.", "decision", "reason", "role", "rule"),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "vertex_spoa", Name: "stage_duration_seconds", Help: "Time a decision spent in a stage.",
 			Buckets: prometheus.ExponentialBuckets(2e-6, 4, 10),
@@ -60,31 +63,33 @@ func NewMetrics() *Metrics {
 			Namespace: "vertex_spoa", Name: "mint_duration_seconds", Help: "Time IAM Credentials took to mint a token.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 10),
 		}),
+		exchanges:  counter("exchanges_total", "Callers' tokens exchanged at Google by audience and result.", "audience", "result"),
 		keyFetches: counter("key_fetches_total", "Fetches of an issuer's keys by result.", "issuer", "result"),
 		keys: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "vertex_spoa", Name: "issuer_keys", Help: "Usable keys of an issuer after the last good fetch.",
 		}, []string{"issuer"}),
 		reloads:     counter("policy_reloads_total", "Attempts to load the policy by result.", "result"),
 		reloadTime:  gauge("policy_loaded_timestamp_seconds", "Time of the last successful load of the policy."),
+		revocations: counter("revocation_reloads_total", "Attempts to load a changed deny list by result.", "result"),
 		connections: gauge("spop_connections", "Open connections from HAProxy."),
 		frames:      counter("spop_frames_total", "SPOP frames received by type.", "type"),
 		spopErrors:  counter("spop_errors_total", "SPOP errors by kind.", "kind"),
 	}
 	m.verify, m.decide, m.mint = m.stages.WithLabelValues("verify"), m.stages.WithLabelValues("policy"), m.stages.WithLabelValues("mint")
-	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.mints, m.mintDuration, m.keyFetches, m.keys, m.reloads,
-		m.reloadTime, m.connections, m.frames, m.spopErrors,
+	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.mints, m.mintDuration, m.exchanges, m.keyFetches, m.keys, m.reloads,
+		m.reloadTime, m.revocations, m.connections, m.frames, m.spopErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // decision is the labels of decisions_total.
 type decision struct {
-	allow              bool
+	effect             policy.Effect
 	reason, role, rule string
 }
 
 func (m *Metrics) decided(a *answer) {
-	d := decision{a.allowed(), string(a.reason), a.decision.Role, a.decision.Rule}
+	d := decision{a.effect, string(a.reason), a.decision.Role, a.decision.Rule}
 	m.counter(d).Inc()
 	observe(m.verify, a.verify)
 	observe(m.decide, a.decide)
@@ -95,11 +100,7 @@ func (m *Metrics) counter(d decision) prometheus.Counter {
 	if c, ok := m.known.Load(d); ok {
 		return c.(prometheus.Counter)
 	}
-	verdict := "deny"
-	if d.allow {
-		verdict = "allow"
-	}
-	c := m.decisions.WithLabelValues(verdict, d.reason, d.role, d.rule)
+	c := m.decisions.WithLabelValues(d.effect.String(), d.reason, d.role, d.rule)
 	m.known.Store(d, c)
 	return c
 }
@@ -121,6 +122,9 @@ func (m *Metrics) reloaded(err error) {
 	}
 }
 
+// Revoked counts an attempt to load a changed deny list.
+func (m *Metrics) Revoked(err error) { m.revocations.WithLabelValues(result(err)).Inc() }
+
 func (m *Metrics) keysFetched(issuer string, keys int, err error) {
 	m.keyFetches.WithLabelValues(issuer, result(err)).Inc()
 	if err == nil {
@@ -132,6 +136,11 @@ func (m *Metrics) keysFetched(issuer string, keys int, err error) {
 func (m *Metrics) Minted(account string, d time.Duration, err error) {
 	m.mints.WithLabelValues(account, result(err)).Inc()
 	m.mintDuration.Observe(d.Seconds())
+}
+
+// Exchanged counts one exchange of a caller's token; it has the shape of google.Config.OnExchange.
+func (m *Metrics) Exchanged(audience string, _ time.Duration, err error) {
+	m.exchanges.WithLabelValues(audience, result(err)).Inc()
 }
 
 // SPOE returns the hooks of the SPOP server.

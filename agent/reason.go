@@ -36,69 +36,126 @@ const (
 	badRequest         status = 400
 	unauthenticated    status = 401
 	forbidden          status = 403
+	contentTooLarge    status = 413
+	tooManyRequests    status = 429
 	serviceUnavailable status = 503
 )
 
-// explain is the one table of reasons: the status and the text a caller gets. The text tells callers what they can do and nothing about
-// how the decision came about. An unknown reason is our own fault and is told as such.
-func explain(r Reason) (status, string) {
+// refusal is what becomes of a reason: the status, the reason and the text that the caller gets.
+type refusal struct {
+	status  status
+	public  string // what the caller may know of the reason
+	message string
+}
+
+// What callers are told. It says what they can do, and nothing about how the decision came about: whether an issuer, a key or a
+// subject is known here is not theirs to learn.
+var (
+	invalidToken  = refusal{unauthenticated, "INVALID_TOKEN", "the bearer token cannot be accepted"}
+	badToken      = refusal{unauthenticated, "INVALID_TOKEN", "no well-formed bearer token was sent"}
+	staleToken    = refusal{unauthenticated, "TOKEN_EXPIRED", "the bearer token is not valid at this time"}
+	invalidCert   = refusal{unauthenticated, "INVALID_CERTIFICATE", "the client certificate cannot be accepted"}
+	ambiguous     = refusal{badRequest, "CREDENTIALS_AMBIGUOUS", "send exactly one credential"}
+	issuerDown    = refusal{serviceUnavailable, "ISSUER_UNAVAILABLE", "the issuer of the bearer token cannot be asked at the moment"}
+	notAllowed    = refusal{forbidden, "NOT_ALLOWED", "the policy does not allow this call"}
+	noCredential  = refusal{serviceUnavailable, "CREDENTIAL_UNAVAILABLE", "no Google credential can be had for this call at the moment"}
+	notExchanged  = refusal{forbidden, "EXCHANGE_REFUSED", "the bearer token cannot be exchanged for a Google credential"}
+	agentFailed   = refusal{serviceUnavailable, "INTERNAL", "the policy agent has failed"}
+	badQuestion   = refusal{serviceUnavailable, "INTERNAL", "the proxy's question to the policy agent is not complete"}
+	tooMuchAtOnce = refusal{serviceUnavailable, "OVERLOADED", "too many requests at once"}
+) // never written
+
+// same is a refusal whose reason the caller may know.
+func same[R ~string](s status, r R, message string) refusal { return refusal{s, string(r), message} }
+
+// explain is the one table of reasons. An unknown reason is our own fault and is told as such.
+func explain(r Reason) refusal {
+	for _, table := range [...]func(Reason) (refusal, bool){explainPolicy, explainIdentity, explainGoogle} {
+		if told, ok := table(r); ok {
+			return told
+		}
+	}
 	switch r {
-	case Reason(identity.TokenMissing):
-		return unauthenticated, "send a bearer token in the Authorization header"
-	case Reason(identity.TokenMalformed):
-		return unauthenticated, "the Authorization header does not hold a well-formed bearer token"
-	case Reason(identity.TokenExpired):
-		return unauthenticated, "the bearer token has expired"
-	case Reason(identity.TokenNotYetValid), Reason(identity.TokenTooOld):
-		return unauthenticated, "the bearer token is not valid at this time"
-	case Reason(identity.UnknownIssuer), Reason(identity.WrongAudience):
-		return unauthenticated, "the bearer token was not issued for this service"
-	case Reason(identity.AlgorithmRefused), Reason(identity.UnknownKey), Reason(identity.BadSignature):
-		return unauthenticated, "the bearer token's signature cannot be accepted"
-	case Reason(identity.ClaimMissing), Reason(identity.BindingUnsupported):
-		return unauthenticated, "the bearer token's claims cannot be accepted"
-	case Reason(identity.IssuerUnavailable):
-		return serviceUnavailable, "the issuer of the bearer token cannot be asked at the moment"
-
 	case CredentialsAmbiguous:
-		return badRequest, "send exactly one Authorization header"
+		return ambiguous
 	case ContentType:
-		return badRequest, "send the body as application/json in UTF-8"
+		return same(badRequest, r, "send the body as application/json in UTF-8")
 	case LengthRequired:
-		return badRequest, "send the body with exactly one Content-Length"
-	case Reason(policy.BadTarget):
-		return badRequest, "the path is not the canonical path of a Vertex AI call"
-	case Reason(policy.BadQuery):
-		return badRequest, "the query is not one this call takes"
-	case Reason(policy.BadHTTPMethod):
-		return badRequest, "the HTTP method is not the one this call takes"
-	case Reason(policy.UnknownLocation):
-		return badRequest, "the location is not one of Vertex AI's"
-
-	case Reason(policy.SurfaceOff):
-		return forbidden, "this part of the Vertex AI API is not available here"
-	case Reason(policy.NoRole):
-		return forbidden, "the caller has no role here, or not the one it asked for"
-	case Reason(policy.NoRule):
-		return forbidden, "no rule allows this call"
-	case Reason(policy.Denied):
-		return forbidden, "a rule denies this call"
-	case Reason(policy.PolicyError):
-		return forbidden, "the policy could not be applied to this call"
-	case Reason(policy.BodyRequired):
-		return forbidden, "a call that names its model in the body is not available here"
-
-	case Reason(google.CredentialsUnavailable), Reason(google.AccountForbidden), Reason(google.MintUnavailable), Reason(google.MintInvalid):
-		return serviceUnavailable, "no Google credential can be had for this call at the moment"
+		return same(badRequest, r, "send the body with exactly one Content-Length")
 	case ArgumentMissing, ContractVersion:
-		return serviceUnavailable, "the proxy's question to the policy agent is not complete"
+		return badQuestion
 	case Overloaded:
-		return serviceUnavailable, "too many requests at once"
+		return tooMuchAtOnce
 	case DecisionTimeout:
-		return serviceUnavailable, "the decision did not come in time"
+		return same(serviceUnavailable, r, "the decision did not come in time")
 	case AuditUnavailable:
-		return serviceUnavailable, "the call cannot be recorded at the moment"
+		return same(serviceUnavailable, r, "the call cannot be recorded at the moment")
 	case Internal:
 	}
-	return serviceUnavailable, "the policy agent has failed"
+	return agentFailed
+}
+
+func explainIdentity(r Reason) (refusal, bool) {
+	switch identity.Reason(r) {
+	case identity.TokenMissing:
+		return same(unauthenticated, r, "send a bearer token in the Authorization header"), true
+	case identity.CredentialsTwice:
+		return ambiguous, true
+	case identity.TokenMalformed, identity.TokenType, identity.WrongHeader:
+		return badToken, true
+	case identity.TokenExpired, identity.TokenNotYetValid, identity.TokenTooOld:
+		return staleToken, true
+	case identity.UnknownIssuer, identity.AlgorithmRefused, identity.UnknownKey, identity.KeyRefused, identity.BadSignature,
+		identity.LifetimeTooLong, identity.WrongAudience, identity.SeveralAudiences, identity.ClaimMissing, identity.ClaimRefused,
+		identity.TenantRefused, identity.ClientRefused, identity.EmailNotVerified, identity.BindingUnsupported, identity.BindingMismatch,
+		identity.TokenInactive, identity.IntrospectionMismatch, identity.Revoked:
+		return invalidToken, true
+	case identity.CertificateMissing, identity.CertificateUnverified, identity.CertificateMalformed, identity.CertificateExpired,
+		identity.CertificateNotYetValid, identity.CertificateUnsuitable, identity.CertificateWeak, identity.CertificateUntrusted,
+		identity.CertificateUnknown:
+		return invalidCert, true
+	case identity.IssuerUnavailable, identity.IssuerBusy, identity.IntrospectionUnavailable:
+		return issuerDown, true
+	}
+	return refusal{}, false
+}
+
+func explainPolicy(r Reason) (refusal, bool) {
+	switch policy.Reason(r) {
+	case policy.BadTarget:
+		return same(badRequest, r, "the path is not the canonical path of a Vertex AI call"), true
+	case policy.BadQuery:
+		return same(badRequest, r, "the query is not one this call takes"), true
+	case policy.BadHTTPMethod:
+		return same(badRequest, r, "the HTTP method is not the one this call takes"), true
+	case policy.UnknownLocation:
+		return same(badRequest, r, "the location is not one of Vertex AI's"), true
+	case policy.BadBody:
+		return same(badRequest, r, "the body is not one this call takes"), true
+	case policy.BodyRequired:
+		return same(badRequest, r, "this call needs a body"), true
+	case policy.TruncatedBody:
+		return same(contentTooLarge, r, "the body is too large to be judged"), true
+	case policy.SurfaceOff:
+		return same(forbidden, r, "this part of the Vertex AI API is not available here"), true
+	case policy.Denied:
+		return same(forbidden, r, "a rule denies this call"), true
+	case policy.ReasonRequired:
+		return same(forbidden, r, "give a reason in the X-Vertex-Reason header"), true
+	case policy.NoRole, policy.NoRule, policy.NotActive, policy.PolicyError:
+		return notAllowed, true
+	}
+	return refusal{}, false
+}
+
+func explainGoogle(r Reason) (refusal, bool) {
+	switch google.Reason(r) {
+	case google.CredentialsUnavailable, google.AccountForbidden, google.MintUnavailable, google.MintInvalid, google.ExchangeUnavailable:
+		return noCredential, true
+	case google.ExchangeRefused, google.ExchangeUnsupported:
+		return notExchanged, true
+	case google.ExchangeLimit:
+		return tooMuchAtOnce, true
+	}
+	return refusal{}, false
 }

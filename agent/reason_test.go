@@ -29,8 +29,11 @@ func allReasons() []Reason {
 	return all
 }
 
+// statuses are those the contract knows.
+var statuses = []status{badRequest, unauthenticated, forbidden, contentTooLarge, tooManyRequests, serviceUnavailable}
+
 func TestEveryReasonStandsInTheTable(t *testing.T) {
-	_, fallback := explain("NO_SUCH_REASON")
+	fallback := explain("NO_SUCH_REASON")
 	seen := map[Reason]bool{}
 	shape := regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`)
 	for _, r := range allReasons() {
@@ -41,12 +44,16 @@ func TestEveryReasonStandsInTheTable(t *testing.T) {
 		if !shape.MatchString(string(r)) {
 			t.Errorf("%q is not in upper snake case", r)
 		}
-		code, text := explain(r)
-		if text == fallback && r != Internal {
+		told := explain(r)
+		code, text := told.status, told.message
+		if told == fallback && r != Internal {
 			t.Errorf("%s is not in the table", r)
 		}
-		if !slices.Contains([]status{badRequest, unauthenticated, forbidden, serviceUnavailable}, code) {
+		if !slices.Contains(statuses, code) {
 			t.Errorf("%s has status %d, which the contract does not know", r, code)
+		}
+		if !shape.MatchString(told.public) {
+			t.Errorf("%s is told as %q", r, told.public)
 		}
 		if strings.ContainsAny(text, "\"\\\r\n") {
 			t.Errorf("%s has a text that a header or JSON would have to escape: %q", r, text)
@@ -61,7 +68,7 @@ func TestHAProxyKnowsTheStatusesAndItsReasonsAreItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := string(text)
-	for _, code := range []status{badRequest, unauthenticated, forbidden, serviceUnavailable} {
+	for _, code := range statuses {
 		if !strings.Contains(cfg, fmt.Sprintf("{ var(txn.vertex.status) -m int %d }", code)) {
 			t.Errorf("vertex.cfg does not answer with status %d", code)
 		}
@@ -89,10 +96,10 @@ var update = flag.Bool("update", false, "write the README's table of reasons ane
 // The README's table of reasons is the one in explain.
 func TestTheReadmeListsEveryReason(t *testing.T) {
 	var table strings.Builder
-	table.WriteString("| reason | status | what the caller is told |\n|---|---|---|\n")
+	table.WriteString("| reason, in the logs | status | reason, to the caller | what the caller is told |\n|---|---|---|---|\n")
 	for _, r := range allReasons() {
-		code, message := explain(r)
-		fmt.Fprintf(&table, "| `%s` | %d | %s |\n", r, code, message)
+		told := explain(r)
+		fmt.Fprintf(&table, "| `%s` | %d | `%s` | %s |\n", r, told.status, told.public, told.message)
 	}
 	text, err := os.ReadFile("../README.md")
 	if err != nil {

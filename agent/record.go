@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
 	"vertex-spoa/agent/internal/audit"
+	"vertex-spoa/policy"
 )
 
 // What a caller can write into a record is cut to these lengths in bytes.
@@ -19,28 +21,67 @@ const (
 func (a *answer) describe(rec *audit.Record, r *request, now time.Time) {
 	code, verdict := status(200), "allow"
 	if !a.allowed() {
-		code, _ = explain(a.reason)
+		code = explain(a.reason).status
 		verdict = "deny"
 	}
 	call := a.forwarded()
-	uri := a.uri
+	uri := a.path()
 	if uri == "" {
 		uri = pathOf(r.URI)
 	}
 	*rec = audit.Record{
 		Time: now, ID: cut(r.ID, maxText), Attempt: r.Attempt,
 		Decision: verdict, Status: int(code), Reason: string(a.reason), Detail: cut(a.detail, maxURI),
-		Issuer: a.identity.Issuer, Subject: cut(a.identity.Subject, maxSubject), TokenID: cut(a.identity.TokenID, maxText), Source: r.Source,
-		HTTPMethod: cut(r.Method, 32), URI: cut(uri, maxURI),
+		Issuer: a.identity.Issuer, Subject: cut(a.identity.Subject, maxSubject), TokenID: cut(a.identity.TokenID, maxText), Source: textOf(r.Source),
+		Certificate: a.identity.Thumbprint, Claims: a.claims,
+		RoleAsked: cut(r.Role, maxText), BreakGlass: cut(r.Reason, maxText), TierAsked: tiers(r.Tier),
+		HTTPMethod: cut(r.Method, 32), URI: cut(uri, maxURI), URIAsked: a.asked(),
 		Project: call.Project, Location: call.Location, Publisher: call.Publisher, Model: call.Model, Endpoint: call.Endpoint,
 		Method: call.Method, Stream: call.Stream,
 		Role: a.decision.Role, Rule: a.decision.Rule, Account: a.decision.Account, Policy: a.digest,
+		Shadow: shadows(a.decision.Shadow), Overridden: a.decision.Overridden,
 		UserAgent: cut(r.UserAgent, maxText), TraceParent: cut(r.TraceParent, 64),
 		VerifyMicros: a.verify.Microseconds(), PolicyMicros: a.decide.Microseconds(), MintMicros: a.mint.Microseconds(),
 	}
-	if a.allowed() {
-		rec.TokenFingerprint, rec.TokenExpiry = a.token.Value.Fingerprint(), a.token.Expiry
+	if a.body != nil {
+		rec.Body = a.body.AppendJSON(nil)
 	}
+	if a.allowed() {
+		rec.TokenFingerprint, rec.TokenExpiry = a.token.Fingerprint, a.token.Expiry
+	}
+}
+
+// asked is the canonical path and query that the caller asked for, empty where that is what is forwarded.
+func (a *answer) asked() string {
+	if a.decision.Call.Method == "" || a.decision.Call == a.call {
+		return ""
+	}
+	if asked := a.call.URI(); asked != a.path() {
+		return cut(asked, maxURI)
+	}
+	return ""
+}
+
+func tiers(t policy.Tier) string {
+	if t == (policy.Tier{}) {
+		return ""
+	}
+	return cut(t.RequestType, 64) + "/" + cut(t.SharedRequestType, 64)
+}
+
+func shadows(all []policy.ShadowRule) []string {
+	var list []string
+	for _, s := range all {
+		list = append(list, s.Rule+":"+s.Effect.String())
+	}
+	return list
+}
+
+func textOf(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.String()
 }
 
 // pathOf leaves out everything that may be a query: that is where callers put credentials that this agent refuses.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"vertex-spoa/agent/internal/google"
@@ -48,6 +49,9 @@ func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkExchanges(p.Model()); err != nil {
+		return nil, err
+	}
 	var issuers *identity.Verifier
 	if old != nil {
 		issuers, err = old.issuers.With(issuersOf(p))
@@ -62,7 +66,7 @@ func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 		issuers.Close()
 		return nil, err
 	}
-	return &snapshot{policy: p, issuers: issuers, callers: remembered}, nil
+	return &snapshot{policy: p, issuers: issuers, revocations: a.cfg.Revoked, callers: remembered}, nil
 }
 
 // WarmUp fetches every issuer's keys and mints a token for every account of the policy, so that no caller has to wait for that. It ends
@@ -79,23 +83,6 @@ func (a *Agent) WarmUp(ctx context.Context) {
 	a.warm.Store(true)
 }
 
-// Watch reloads the policy when its files are others than at the last attempt, whoever made that, until ctx is done. It compares the
-// digest of the directory once per period, which sees every kind of change on every kind of mount.
-func (a *Agent) Watch(ctx context.Context, period time.Duration) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if a.digest() != a.tried.Load() {
-			a.ReloadAndLog(ctx)
-		}
-	}
-}
-
 // digest is that of the policy directory as it stands, or what is in the way of reading it, which may change as well.
 func (a *Agent) digest() string {
 	digest, err := policy.DirDigest(a.cfg.PolicyDir)
@@ -105,28 +92,50 @@ func (a *Agent) digest() string {
 	return digest
 }
 
-// ReloadAndLog is Reload for callers that have nobody to return an error to; after a success it also warms up what is new.
+// ReloadAndLog is Reload for callers that have nobody to return an error to; after a success it also warms up what is new, and does not
+// wait for that. It must not be called after Close.
 func (a *Agent) ReloadAndLog(ctx context.Context) {
 	if err := a.Reload(); err != nil {
 		a.cfg.Log.Error("policy not loaded, the one before stays in force", "dir", a.cfg.PolicyDir, "error", err)
 		return
 	}
 	a.cfg.Log.Info("policy loaded", "dir", a.cfg.PolicyDir, "policy", a.current.Load().policy.Digest())
-	a.WarmUp(ctx)
+	a.WarnOfRevocations()
+	a.group.Go(func() { a.WarmUp(ctx) })
+}
+
+// WarnOfRevocations logs the issuers that the deny list names and the policy does not know: what is misspelled revokes nothing.
+func (a *Agent) WarnOfRevocations() {
+	known := a.current.Load().policy.Issuers()
+	for _, name := range a.cfg.Revoked.Current().Issuers() {
+		if !slices.ContainsFunc(known, func(i policy.Issuer) bool { return i.Name == name }) {
+			a.cfg.Log.Warn("the deny list names an issuer that the policy does not have", "issuer", name)
+		}
+	}
 }
 
 func issuersOf(p *policy.Policy) []identity.Issuer {
 	var to []identity.Issuer
 	for _, i := range p.Issuers() {
-		to = append(to, identity.Issuer(i))
+		to = append(to, identity.Issuer{
+			Name: i.Name, URL: i.URL, Profile: i.Profile, Audiences: i.Audiences, SingleAudience: i.SingleAudience, Algorithms: i.Algorithms,
+			JWKSURL: i.JWKSURL, JWKSFile: i.JWKSFile, JWKS: i.JWKS, Header: i.Header,
+			CAFile: i.CAFile, ProxyURL: i.ProxyURL, TokenFile: i.TokenFile,
+			Leeway: i.Leeway, MaxAge: i.MaxAge, MaxLifetime: i.MaxLifetime, MaxStale: i.MaxStale,
+			Require: i.Require, Subject: i.Subject, Groups: i.Groups, Email: i.Email, Claims: i.Claims, Tenants: i.Tenants, Clients: i.Clients,
+			Introspection: (*identity.Introspection)(i.Introspection), Certificate: (*identity.CertificateRule)(i.Certificate),
+		})
 	}
 	return to
 }
 
+// grantsOf returns the tokens that can be minted before anybody asks: those that no caller's own token is needed for.
 func grantsOf(p *policy.Policy) []google.Request {
 	var to []google.Request
 	for _, g := range p.Grants() {
-		to = append(to, google.Request{Account: g.Account, Delegates: g.Delegates, Scopes: g.Scopes, Lifetime: g.Lifetime})
+		if g.Exchange == nil {
+			to = append(to, google.Request{Account: g.Account, Delegates: g.Delegates, Scopes: g.Scopes, Lifetime: g.Lifetime})
+		}
 	}
 	return to
 }

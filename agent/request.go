@@ -2,37 +2,63 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
+	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/agent/internal/secret"
+	"vertex-spoa/policy"
+	"vertex-spoa/policy/body"
 	"vertex-spoa/spoe"
 )
 
 // contractVersion is the version of the messages between HAProxy's configuration and this program: the argument v.
 const contractVersion = 1
 
-// messageAuthorize is the name of the message that asks for a decision.
-const messageAuthorize = "authorize"
+// The messages that ask for a decision: on the metadata of a request, and again on these and its body, where the first answer was
+// need_body.
+const (
+	messageAuthorize     = "authorize"
+	messageAuthorizeBody = "authorize-body"
+)
 
 // request is what HAProxy tells of one HTTP request.
 type request struct {
 	ID      string // HAProxy's unique-id
-	Attempt int64  // 1, or 2 when HAProxy asks again
-	Source  string // client address
+	Attempt int64  // 1, and more when HAProxy asks again
+	Source  netip.Addr
 
 	Method string // HTTP method
 	URI    string // path and query as received
 	Host   string // Host header or :authority
 
-	Authorization  secret.Text // the whole value of the field, if there is exactly one
-	Authorizations int64       // number of Authorization fields
+	Credentials    identity.Credentials
+	Authorizations int64 // number of Authorization fields
 
 	ContentType    string
+	ContentLength  string
 	ContentLengths int64 // number of Content-Length fields
 	Role           string
+	Reason         string // why the caller breaks the glass
+	Tier           policy.Tier
 	UserAgent      string
 	TraceParent    string
+
+	Phase      phase
+	Body       []byte // what HAProxy has of it
+	BodyLength int64  // of Body
+	BodySize   int64  // of the whole, as far as HAProxy knows
 }
+
+// phase says what HAProxy asks about.
+type phase uint8
+
+const (
+	aboutMetadata phase = iota
+	aboutBody
+)
 
 // fault is a refusal by the pipeline itself.
 type fault struct {
@@ -50,11 +76,11 @@ func (f *fault) Error() string {
 
 func (f *fault) Unwrap() error { return f.err }
 
-// read reads the arguments of the message "authorize". A missing mandatory argument, or one of another type, is a *fault; the request
-// then holds what could be read, for the record. Unknown arguments and messages are left alone, so that HAProxy's configuration may be
-// newer than this program. The texts are those of n, and valid as long as it is.
+// read reads the arguments of the message. A missing mandatory argument, or one of another type, is a *fault; the request then holds
+// what could be read, for the record. Unknown arguments and messages are left alone, so that HAProxy's configuration may be newer than this
+// program. The texts are those of n, and valid as long as it is.
 func (r *request) read(n *spoe.Notify) error {
-	m := find(n, messageAuthorize)
+	m := r.find(n)
 	if m == nil {
 		return &fault{reason: ArgumentMissing, detail: fmt.Sprintf("no message %q in the frame", messageAuthorize)}
 	}
@@ -66,13 +92,20 @@ func (r *request) read(n *spoe.Notify) error {
 	r.Method = a.text("method", required)
 	r.URI = a.text("uri", required)
 	r.Host = a.text("host", required)
-	r.Authorizations = a.integer("authorization_count", required)
-	r.Authorization = secret.New(a.text("authorization", optional))
+	r.readCredentials(&a)
 	r.ContentType = a.text("content_type", optional)
+	r.ContentLength = a.text("content_length", optional)
 	r.ContentLengths = a.integer("content_length_count", optional)
 	r.Role = a.text("role", optional)
+	r.Reason = a.text("reason", optional)
+	r.Tier = policy.Tier{RequestType: a.text("tier", optional), SharedRequestType: a.text("shared_tier", optional)}
 	r.UserAgent = a.text("user_agent", optional)
 	r.TraceParent = a.text("traceparent", optional)
+	if r.Phase == aboutBody {
+		r.Body = a.binary("body", optional)
+		r.BodyLength = a.integer("body_len", required)
+		r.BodySize = a.integer("body_size", required)
+	}
 	switch {
 	case len(a.faults) > 0:
 		return &fault{reason: ArgumentMissing, detail: strings.Join(a.faults, ", ")}
@@ -82,10 +115,25 @@ func (r *request) read(n *spoe.Notify) error {
 	return nil
 }
 
-func find(n *spoe.Notify, name string) *spoe.Message {
+func (r *request) readCredentials(a *arguments) {
+	r.Authorizations = a.integer("authorization_count", required)
+	r.Credentials.Authorization = secret.New(a.text("authorization", optional))
+	r.Credentials.Assertion = secret.New(a.text("assertion", optional))
+	r.Credentials.AssertionHeader = a.text("assertion_header", optional)
+	r.Credentials.Certificate = identity.ClientCertificate{
+		Used: a.boolean("tls_used", optional), Result: a.integer("tls_verify", optional), DER: a.binary("client_cert", optional),
+	}
+}
+
+// find returns the message that asks, and notes which it is.
+func (r *request) find(n *spoe.Notify) *spoe.Message {
 	messages := n.Messages()
 	for i := range messages {
-		if messages[i].Name == name {
+		switch messages[i].Name {
+		case messageAuthorize:
+			return &messages[i]
+		case messageAuthorizeBody:
+			r.Phase = aboutBody
 			return &messages[i]
 		}
 	}
@@ -94,19 +142,28 @@ func find(n *spoe.Notify, name string) *spoe.Message {
 
 // check refuses what cannot be judged without doubt, whoever asks.
 func (r *request) check() error {
-	if r.Authorizations > 1 {
-		return &fault{reason: CredentialsAmbiguous, detail: fmt.Sprintf("%d Authorization fields", r.Authorizations)}
+	c := &r.Credentials
+	ambiguous := func(format string, args ...any) error {
+		return &fault{reason: CredentialsAmbiguous, detail: fmt.Sprintf(format, args...)}
 	}
-	if r.Authorizations < 1 && r.Authorization.Len() > 0 {
-		return &fault{reason: CredentialsAmbiguous, detail: "an Authorization value without an Authorization field"}
+	switch {
+	case r.Authorizations > 1:
+		return ambiguous("%d Authorization fields", r.Authorizations)
+	case r.Authorizations < 1 && c.Authorization.Len() > 0:
+		return ambiguous("an Authorization value without an Authorization field")
+	case (c.Assertion.Len() > 0) != (c.AssertionHeader != ""):
+		return ambiguous("an assertion without the name of its field, or the name alone")
 	}
 	return nil
 }
 
-// checkBody refuses a POST whose body has no declared, single length or is not JSON. A length in more than one field, or in none, is
+// hasBody reports whether requests of the method have a body: HAProxy refuses one in others.
+func (r *request) hasBody() bool { return r.Method == "POST" || r.Method == "PATCH" }
+
+// checkBody refuses a request whose body has no declared, single length or is not JSON. A length in more than one field, or in none, is
 // how two parties come to see two different bodies.
 func (r *request) checkBody() error {
-	if r.Method != "POST" {
+	if !r.hasBody() {
 		return nil
 	}
 	if r.ContentLengths != 1 {
@@ -116,6 +173,32 @@ func (r *request) checkBody() error {
 		return &fault{reason: ContentType, detail: fmt.Sprintf("content type %.64q", r.ContentType)}
 	}
 	return nil
+}
+
+// question is what the policy is asked besides the caller and the call.
+func (r *request) question(call policy.Call, now time.Time) (q policy.Request, err error) {
+	q = policy.Request{Role: r.Role, Reason: r.Reason, Now: now, IP: r.Source, Tier: r.Tier, ID: r.ID}
+	if r.Phase == aboutBody {
+		q.BodyState, q.Body, err = r.readBody(call.BodyShape())
+	}
+	return q, err
+}
+
+// readBody reads the body, if all of it is there: as much as the caller has announced and as HAProxy knows of. The error says why a body
+// cannot be read, for the record: the policy judges by the state.
+func (r *request) readBody(shape body.Shape) (policy.BodyState, *body.Facts, error) {
+	length, err := strconv.ParseInt(r.ContentLength, 10, 64)
+	switch have := int64(len(r.Body)); {
+	case !r.hasBody() || r.ContentLength == "0":
+		return policy.BodyAbsent, nil, nil
+	case err != nil || have != length || have != r.BodyLength || have != r.BodySize:
+		return policy.BodyTruncated, nil, fmt.Errorf("%d bytes of the body seen, Content-Length is %.24q", have, r.ContentLength)
+	}
+	facts, err := body.Read(shape, r.Body)
+	if err != nil {
+		return policy.BodyInvalid, nil, err
+	}
+	return policy.BodyWhole, facts, nil
 }
 
 // isJSON reports whether the media type is application/json with no parameter but charset=utf-8 (RFC 8259 section 11 defines none).
@@ -160,13 +243,31 @@ func (a *arguments) integer(name string, must bool) int64 {
 	return 0
 }
 
-func (a *arguments) address(name string, must bool) string {
+func (a *arguments) boolean(name string, must bool) bool {
 	v, ok := a.message.Arg(name)
-	if ip, isAddr := v.Addr(); ok && isAddr {
-		return ip.String()
+	if b, isBool := v.Bool(); ok && isBool {
+		return b
 	}
 	a.note(name, must, ok && !v.IsNull())
-	return ""
+	return false
+}
+
+func (a *arguments) binary(name string, must bool) []byte {
+	v, ok := a.message.Arg(name)
+	if b, isBinary := v.Bytes(); ok && isBinary {
+		return b
+	}
+	a.note(name, must, ok && !v.IsNull())
+	return nil
+}
+
+func (a *arguments) address(name string, must bool) netip.Addr {
+	v, ok := a.message.Arg(name)
+	if ip, isAddr := v.Addr(); ok && isAddr {
+		return ip
+	}
+	a.note(name, must, ok && !v.IsNull())
+	return netip.Addr{}
 }
 
 func (a *arguments) note(name string, must, present bool) {

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"vertex-spoa/agent/internal/audit"
+	"vertex-spoa/policy"
 	"vertex-spoa/spoe"
 )
 
 // maxActions is at least the number of variables an answer sets.
-const maxActions = 20
+const maxActions = 24
 
 // task is one request from its NOTIFY to its answer. Tasks are used again: what a request held is gone when its answer is given.
 type task struct {
@@ -41,6 +42,17 @@ func (t *task) judge(ctx context.Context, s *snapshot) (err error) {
 	}()
 	t.answer, err = t.agent.judge(ctx, s, &t.request, t.now)
 	return err
+}
+
+// settle brings a task to its end. Asking for the body is no decision: it allows nothing and leaves no record.
+func (t *task) settle(err error) {
+	if err == nil && t.answer.decision.Effect == policy.NeedBody {
+		t.answer.effect = policy.NeedBody
+		t.answerRecorded(nil)
+		return
+	}
+	t.answer.settle(err)
+	t.record()
 }
 
 // record hands the answer to the audit log, which gives it once it is written.

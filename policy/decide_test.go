@@ -195,10 +195,10 @@ func TestDecide(t *testing.T) {
 		{name: "the caller chooses a role it has not", caller: corp("search-eng"), target: flash, ask: "research", reason: NoRole},
 		{name: "the caller chooses a role that is not", caller: corp("search-eng"), target: flash, ask: "Search", reason: NoRole},
 		{name: "a role not chosen still denies", caller: corp("oncall", "research", "search-eng"), target: model("us-east5", "anthropic", "claude-2", "rawPredict"), ask: "search", reason: Denied, role: "search", rule: "no-old-claude"},
-		{name: "a rule for every role", caller: corp("support"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), role: "support", rule: "everyone-counts"},
+		{name: "a rule for one model, of a call whose body may name another", caller: corp("support"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), reason: BodyRequired, role: "support", rule: "everyone-counts"},
 		{name: "but for the exception", caller: corp("intern"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), reason: NoRule, role: "intern"},
 		{name: "whoever holds the exception is not allowed by it", caller: corp("intern", "support"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), reason: NoRule, role: "support"},
-		{name: "a rule for the role comes before one for all", caller: corp("research"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), role: "research", rule: "research-anything"},
+		{name: "a rule for the role comes before one for all", caller: corp("research"), target: model("europe-west1", "google", "gemini-2.0-flash", "countTokens"), reason: BodyRequired, role: "research", rule: "research-anything"},
 
 		{name: "a model in the body that might be allowed", caller: corp("search-eng"), target: chat, reason: BodyRequired, role: "search", rule: "search-gemini"},
 		{name: "a model in the body, even where all are allowed", caller: corp("research"), target: chat, reason: BodyRequired, role: "research", rule: "research-anything"},
@@ -223,8 +223,11 @@ func TestDecide(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := p.Decide(tt.caller, parsed(t, tt.target), Request{Role: tt.ask, Now: time.Unix(1_800_000_000, 0)})
 			wantEffect, wantAccount := Deny, ""
-			if tt.reason == "" {
+			switch tt.reason {
+			case "":
 				wantEffect, wantAccount = Allow, accounts[tt.role]
+			case BodyRequired:
+				wantEffect = NeedBody
 			}
 			type row struct {
 				Effect             Effect
@@ -248,7 +251,7 @@ func checkDecision(t *testing.T, d Decision) {
 		}
 		return
 	}
-	if d.Effect != Deny || !knownReason(d.Reason) || d.Account != "" || d.Scopes != nil || d.Delegates != nil || d.Lifetime != 0 || d.UserProject != "" {
+	if d.Effect != Deny && (d.Effect != NeedBody || d.Reason != BodyRequired) || !knownReason(d.Reason) || d.Account != "" || d.Scopes != nil || d.Delegates != nil || d.Lifetime != 0 || d.UserProject != "" {
 		t.Errorf("a denial that gives something: %+v", d)
 	}
 }
@@ -430,6 +433,38 @@ func TestEffectString(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// The sample calls and callers of tests about policies as a whole.
+func sampleCalls(t testing.TB) []Call {
+	var calls []Call
+	add := func(target string) { calls = append(calls, parsed(t, target)) }
+	for _, project := range []string{"acme-ai", "acme-ml", "424242", "Acme-ai"} {
+		for _, location := range []string{"europe-west1", "us-central1", "global"} {
+			parent := "/v1/projects/" + project + "/locations/" + location
+			for _, m := range []string{"google/models/gemini-2.5-flash", "google/models/gemini-2.5-flash@001", "google/models/text-embedding-005", "anthropic/models/claude-opus-4@20250514", "anthropic/models/count-tokens", "google/models/gemini-3-preview"} {
+				for _, verb := range []string{"generateContent", "streamGenerateContent", "predict", "rawPredict"} {
+					add(parent + "/publishers/" + m + ":" + verb)
+				}
+			}
+			for _, e := range []string{"123:predict", "mg-1:generateContent", "openapi/chat/completions", "openapi/embeddings"} {
+				add(parent + "/endpoints/" + e)
+			}
+		}
+	}
+	add("/v1/publishers/google/models")
+	add("/v1/publishers/google/models/gemini-2.5-flash")
+	return calls
+}
+
+func sampleCallers() []Caller {
+	var callers []Caller
+	for _, issuer := range []string{"corp", "k8s", "none"} {
+		for _, groups := range []any{nil, "g0", []any{"g1"}, []any{"g0", "g2"}, []any{"g3", "g1", "x"}, []any{int64(7), true}} {
+			callers = append(callers, Caller{Issuer: issuer, Claims: map[string]any{"groups": groups, "level": int64(5), "sub": "me"}})
+		}
+	}
+	return callers
 }
 
 // A policy is shared by all requests.

@@ -92,6 +92,10 @@ func readFilesOnce(dir string) ([]file, error) {
 // walk collects the files below a folder.
 type walk struct{ files []file }
 
+// RevocationsFile is the name, directly in the policy's folder, of a file that is not part of the policy: the list of what is revoked
+// takes effect without a reload.
+const RevocationsFile = "revoked.yaml"
+
 // folder reads one folder. prefix is its name relative to the top, with a slash at its end.
 func (w *walk) folder(dir, prefix string, depth int) error {
 	if depth > maxFolders {
@@ -107,7 +111,7 @@ func (w *walk) folder(dir, prefix string, depth int) error {
 			continue
 		}
 		path := filepath.Join(dir, name)
-		policyFile := strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, "_test.yaml")
+		policyFile := strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, "_test.yaml") && prefix+name != RevocationsFile
 		info, err := os.Stat(path)
 		switch {
 		case err != nil && !policyFile && errors.Is(err, fs.ErrNotExist):

@@ -69,3 +69,18 @@ func (gs globs) literal() bool {
 	}
 	return true
 }
+
+// newGlobs returns the patterns; none are nil.
+func newGlobs(texts []string) globs {
+	if len(texts) == 0 {
+		return nil
+	}
+	gs := make(globs, len(texts))
+	for i, text := range texts {
+		gs[i] = newGlob(text)
+	}
+	return gs
+}
+
+// stars returns how many stars the pattern has.
+func (g *glob) stars() int { return strings.Count(g.text, "*") }

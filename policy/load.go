@@ -28,25 +28,18 @@ func Load(dir string) (*Policy, error) {
 
 // compile makes a policy of files, whose names it shows as standing in dir.
 func compile(dir string, files []file) (*Policy, error) {
-	l := loader{
-		dir:     dir,
-		issuers: section{what: "issuer"}, roles: section{what: "role"}, rules: section{what: "rule"},
-	}
-	whole := true
-	for _, f := range files {
-		root := strictyaml.Parse(filepath.Join(dir, filepath.FromSlash(f.name)), f.data, &l.problems)
-		whole = root != nil && l.file(root) && whole
-	}
-	// Where a part could not be read at all, what refers to it would only seem to be wrong.
+	l := newLoader(dir)
+	model := l.load(files)
 	var policy *Policy
-	if whole {
-		l.check()
-		policy = l.policy()
+	if l.problems.Len() == 0 {
+		policy = newPolicy(model, &l.problems)
 	}
 	if err := l.problems.Err(); err != nil {
 		return nil, err
 	}
 	policy.digest = digest(files)
+	policy.model = model
+	model.forgetNodes()
 	return policy, nil
 }
 
@@ -57,38 +50,99 @@ type loader struct {
 
 	version  bool
 	defaults *strictyaml.Node
-	issuers  section
-	roles    section
-	rules    section
+	includes []*include
+
+	projects  section
+	endpoints section
+	aliases   section
+	guards    section
+	issuers   section
+	roles     section
+	rules     section
+
+	byNumber map[string]string // the project's id
+	surfaces map[string]bool   // SurfaceMethods, once they are asked for
+	model    Model
 }
 
-// section is one of the mappings issuers, roles and rules, united over all files.
+func newLoader(dir string) *loader {
+	label := func(l *loader, e strictyaml.Entry, what string) bool {
+		return l.checkName(e, isLabel(e.Name()), "cannot name one of the "+what+"s: write up to 64 letters, digits, dots, dashes and underscores")
+	}
+	return &loader{
+		dir:       dir,
+		projects:  section{what: "project", check: checkProjectName},
+		endpoints: section{what: "endpoint", check: checkEndpointName},
+		aliases:   section{what: "alias", check: checkAliasName},
+		guards:    section{what: "guard", check: label},
+		issuers:   section{what: "issuer", check: label},
+		roles:     section{what: "role", check: label},
+		rules:     section{what: "rule", check: label},
+	}
+}
+
+func (l *loader) checkName(e strictyaml.Entry, ok bool, refusal string) bool {
+	if !ok {
+		l.problems.Addf(e.Key, "%s %s", strictyaml.Quote(e.Name()), refusal)
+	}
+	return ok
+}
+
+// load reads files into a model. The model is whole only if there were no problems.
+func (l *loader) load(files []file) *Model {
+	documents, whole := l.parse(files)
+	for i := range documents {
+		l.findIncludes(&documents[i])
+	}
+	for i := range documents {
+		d := &documents[i]
+		d.may = l.grantOf(d)
+		whole = documentTable.read(l, d.root, d) && whole
+	}
+	l.checkIncludes(files)
+	// Where a part could not be read at all, what refers to it would only seem to be wrong.
+	if whole {
+		l.check()
+		l.read()
+	}
+	return &l.model
+}
+
+// parse returns the documents of files, without those that are none, and whether all are.
+func (l *loader) parse(files []file) (list []document, whole bool) {
+	names, texts := make([]string, len(files)), make([][]byte, len(files))
+	for i, f := range files {
+		names[i], texts[i] = filepath.Join(l.dir, filepath.FromSlash(f.name)), f.data
+	}
+	roots := strictyaml.ParseAll(names, texts, &l.problems)
+	for i, f := range files {
+		if roots[i] != nil {
+			list = append(list, document{name: f.name, root: roots[i]})
+		}
+	}
+	return list, len(list) == len(files)
+}
+
+// section is one of the mappings with free names, united over all files.
 type section struct {
 	what    string
-	broken  bool // something in it was refused already
-	entries []strictyaml.Entry
+	check   func(l *loader, e strictyaml.Entry, what string) bool // adds a problem when e cannot be so named
+	broken  bool                                                  // something in it was refused already
+	entries []entry
 	place   map[string]int // by name, in entries
 }
 
-// file adds what stands in one file. It returns false when that is not even a mapping.
-func (l *loader) file(root *strictyaml.Node) bool {
-	return root.Object(&l.problems, append([]strictyaml.Field{
-		{Name: "version", Read: l.readVersion},
-		{Name: "defaults", Read: l.addDefaults},
-		{Name: "issuers", Read: func(n *strictyaml.Node) { l.add(&l.issuers, n) }},
-		{Name: "roles", Read: func(n *strictyaml.Node) { l.add(&l.roles, n) }},
-		{Name: "rules", Read: func(n *strictyaml.Node) { l.add(&l.rules, n) }},
-	}, later("include", "aliases", "guards", "limits", "projects", "endpoints", "audit")...))
+// entry is an entry of a section, with what its file may do; may is nil for the policy's own files.
+type entry struct {
+	strictyaml.Entry
+	may *grant
 }
 
-// later returns fields for keys of the language that this version knows and does not enforce. Reading on without them would leave a
-// caller with more than the policy says.
-func later(names ...string) []strictyaml.Field {
-	fields := make([]strictyaml.Field, len(names))
-	for i, name := range names {
-		fields[i] = strictyaml.Field{Name: name, Refused: notEnforced}
-	}
-	return fields
+// document is one file.
+type document struct {
+	name string // relative to the policy's folder, with slashes
+	root *strictyaml.Node
+	may  *grant // nil for the policy's own files
 }
 
 func (l *loader) readVersion(n *strictyaml.Node) {
@@ -106,25 +160,23 @@ func (l *loader) addDefaults(n *strictyaml.Node) {
 	l.defaults = n
 }
 
-func (l *loader) add(s *section, n *strictyaml.Node) {
+func (l *loader) add(s *section, n *strictyaml.Node, d *document) {
 	if s.place == nil {
 		s.place = map[string]int{}
 	}
 	before := l.problems.Len()
-	defer func() { s.broken = s.broken || l.problems.Len() > before }()
 	for _, e := range n.Entries(&l.problems) {
-		name := e.Name()
-		first, defined := s.place[name]
+		first, defined := s.place[e.Name()]
 		switch {
-		case !isLabel(name):
-			l.problems.Addf(e.Key, "%s cannot name one of the %ss: write up to 64 letters, digits, dots, dashes and underscores", strictyaml.Quote(name), s.what)
+		case !s.check(l, e, s.what):
 		case defined:
-			l.problems.Addf(e.Key, "%s %s is defined twice: it stands at %s already", s.what, strictyaml.Quote(name), s.entries[first].Key.Position())
+			l.problems.Addf(e.Key, "%s %s is defined twice: it stands at %s already", s.what, strictyaml.Quote(e.Name()), s.entries[first].Key.Position())
 		default:
-			s.place[name] = len(s.entries)
-			s.entries = append(s.entries, e)
+			s.place[e.Name()] = len(s.entries)
+			s.entries = append(s.entries, entry{e, d.may})
 		}
 	}
+	s.broken = s.broken || l.problems.Len() > before
 }
 
 func (s *section) names() []string {
@@ -162,24 +214,26 @@ func (l *loader) check() {
 	}
 }
 
-// policy reads the gathered sections. The result is whole only if there were no problems.
-func (l *loader) policy() *Policy {
+// read reads the gathered sections, each after those it refers to.
+func (l *loader) read() {
+	l.readProjects()
 	d := l.readDefaults()
-	p := &Policy{callers: map[string]*callers{}, project: d.project, location: d.location}
+	l.model.Project, l.model.Location = d.project, d.location
+	l.readEndpoints()
+	l.readAliases()
+	l.readGuards()
 	for _, e := range l.issuers.entries {
-		p.issuers = append(p.issuers, l.readIssuer(e, p.issuers))
-		p.callers[e.Name()] = &callers{}
+		l.model.Issuers = append(l.model.Issuers, l.readIssuer(e, l.model.Issuers))
 	}
-	for i, e := range l.roles.entries {
-		p.roles = append(p.roles, l.readRole(e, i, d.project, p.callers))
+	for _, e := range l.roles.entries {
+		l.model.Roles = append(l.model.Roles, l.readRole(e, d.project))
 	}
+	l.model.Rules = make([]Rule, 0, len(l.rules.entries))
 	for _, e := range l.rules.entries {
-		if r, names := l.readRule(e, &d); r != nil {
-			p.post(r, names)
-		}
+		l.readRule(e, d)
 	}
-	p.sort()
-	return p
+	l.checkOverrides()
+	sortRoles(l.model.Roles)
 }
 
 // isLabel reports whether s can name an issuer, a role or a rule: these names reach headers, log lines and metric labels.

@@ -8,7 +8,7 @@ package policy
 //	embed     embedContent, embeddings; predict on Google's embedding models (names that contain "embedding")
 //	predict   predict, predictLongRunning, fetchPredictOperation, rawPredict, explain, directPredict, directRawPredict
 //	list      models.list, models.get
-//	admin     nothing: calls that change a project are refused as SURFACE_OFF before any rule is asked
+//	admin     every call beyond these (Call.Surface); the group allows none of them, a rule has to name the method exactly
 //
 // The exceptions follow what the calls do: client libraries embed text with predict, and the models of Anthropic, Mistral and other
 // partners are generated with through rawPredict. A streamed answer is a group of its own: "generate" alone does not allow it.

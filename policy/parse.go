@@ -7,23 +7,36 @@ import (
 
 const (
 	maxTarget   = 2048 // bytes of path and query
-	maxSegments = 9    // the longest path of a known call
+	maxSegments = 15   // the longest path of a known call
 )
 
 // ParseCall reads the HTTP method and the target of a request (path and query, as received) as a Vertex call.
 //
 // It accepts exactly the targets that Call.URI writes, but for the order of paging parameters, and nothing that two readers could
-// read differently: no percent-encoding, no empty, dot or trailing segment, no wildcard, no name in another case than the API's own,
-// no query parameter that the call does not need. On error the Call is zero and the error is a *Refusal.
+// read differently: no percent-encoding, but for the one of page tokens, no empty, dot or trailing segment, no wildcard, no name in
+// another case than the API's own, no query parameter that the call does not need. On error the Call is zero and the error is a *Refusal.
+//
+// Calls beyond inference and listings are refused as SURFACE_OFF; ParseAny reads them.
 func ParseCall(httpMethod, target string) (Call, error) {
-	call, refusal := parseCall(httpMethod, target)
+	call, refusal := parseCall(httpMethod, target, false)
 	if refusal != nil {
 		return Call{}, refusal
 	}
 	return call, nil
 }
 
-func parseCall(httpMethod, target string) (Call, *Refusal) {
+// ParseAny reads what ParseCall reads, and also the calls beyond inference that a rule may switch on: those of SurfaceMethods. Such a Call
+// has a Surface and the group GroupAdmin, and whoever decides on it has to refuse it unless an allow rule names its Method exactly. What
+// is in neither is refused as SURFACE_OFF here.
+func ParseAny(httpMethod, target string) (Call, error) {
+	call, refusal := parseCall(httpMethod, target, true)
+	if refusal != nil {
+		return Call{}, refusal
+	}
+	return call, nil
+}
+
+func parseCall(httpMethod, target string, surfaces bool) (Call, *Refusal) {
 	if len(target) > maxTarget {
 		return Call{}, &Refusal{BadTarget, "the target has " + strconv.Itoa(len(target)) + " bytes, more than " + strconv.Itoa(maxTarget)}
 	}
@@ -33,6 +46,9 @@ func parseCall(httpMethod, target string) (Call, *Refusal) {
 		return Call{}, refusal
 	}
 	call, refusal := p.call()
+	if surfaces && refusal != nil && refusal.Reason == SurfaceOff {
+		call, refusal = p.surface(httpMethod)
+	}
 	if refusal != nil {
 		return Call{}, refusal
 	}
@@ -48,6 +64,7 @@ func parseCall(httpMethod, target string) (Call, *Refusal) {
 
 // path is a target's path, cut at its slashes and at the colon before the verb.
 type path struct {
+	text     string // all of it
 	segments [maxSegments]string
 	n        int // segments of the path; those beyond maxSegments are counted, not kept
 	verb     string
@@ -69,7 +86,9 @@ func splitPath(s string) (path, *Refusal) {
 			return path{}, &Refusal{BadTarget, "byte 0x" + strconv.FormatUint(uint64(s[i]), 16) + " at " + strconv.Itoa(i) + " is not allowed in a path"}
 		}
 	}
-	return cutPath(s[1:])
+	p, refusal := cutPath(s[1:])
+	p.text = s
+	return p, refusal
 }
 
 // cutPath cuts a path whose bytes are known to be good. Its last segment may end with a colon and a verb.
@@ -197,45 +216,14 @@ func (c *Call) check() *Refusal {
 		return badName("a project", c.Project)
 	case c.Endpoint != "" && !isName(c.Endpoint, "-"):
 		return badName("an endpoint", c.Endpoint)
-	case c.Endpoint == "" && !isName(c.Publisher, "-"):
+	case c.Endpoint != "" || c.Surface != "" && c.Publisher == "":
+		return nil
+	case !isName(c.Publisher, "-"):
 		return badName("a publisher", c.Publisher)
-	case c.Endpoint == "" && !isModel(c.Model):
+	case !isModel(c.Model) && (c.Surface == "" || c.Model != ""):
 		return badName("a model", c.Model)
 	}
 	return nil
-}
-
-// parseQuery returns the canonical form of a query, which may be empty only when there is no question mark at all.
-func parseQuery(c Call, query string) (string, *Refusal) {
-	switch {
-	case c.Stream && query == "alt=sse":
-		return query, nil
-	case c.Stream:
-		return "", &Refusal{BadQuery, "the only query that " + c.Method + " takes is alt=sse"}
-	case c.Method == modelsList:
-		return parsePaging(query)
-	}
-	return "", &Refusal{BadQuery, c.Method + " takes no query"}
-}
-
-// parsePaging reads pageSize and pageToken, each at most once, and returns them in this order.
-func parsePaging(query string) (string, *Refusal) {
-	var size, token string
-	for param := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(param, "=")
-		switch {
-		case name == "pageSize" && size == "" && isPageSize(value):
-			size = param
-		case name == "pageToken" && token == "" && isPageToken(value):
-			token = param
-		default:
-			return "", &Refusal{BadQuery, "the only query that " + modelsList + " takes is pageSize and pageToken, each once"}
-		}
-	}
-	if size != "" && token != "" {
-		return size + "&" + token, nil
-	}
-	return size + token, nil
 }
 
 func (p *path) unknown() *Refusal {
@@ -276,17 +264,3 @@ func isModel(s string) bool {
 // isProject reports whether s can stand for a project: an id or a number. Capitals are let through, and then matched by no rule
 // but the widest, so that a wrong project is the policy's decision.
 func isProject(s string) bool { return isName(strings.ToLower(s), "-") }
-
-func isPageSize(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
-}
-
-func isPageToken(s string) bool {
-	for i := range len(s) {
-		if !isAlnum(s[i]) && s[i] != '-' && s[i] != '_' && s[i] != '.' {
-			return false
-		}
-	}
-	return s != ""
-}

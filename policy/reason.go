@@ -16,14 +16,18 @@ const (
 	NoRule          Reason = "NO_RULE"          // no allow rule of the caller's roles applies
 	Denied          Reason = "DENIED"           // a deny rule applies
 	PolicyError     Reason = "POLICY_ERROR"     // there is no usable policy, or the call was not made by ParseCall
-	BodyRequired    Reason = "BODY_REQUIRED"    // a rule might allow the call, but the model is named in the body
+	BodyRequired    Reason = "BODY_REQUIRED"    // the body decides, and it was not asked for yet, or there is none
+	TruncatedBody   Reason = "BODY_TRUNCATED"   // the body decides, and it is longer than what was seen
+	BadBody         Reason = "BAD_BODY"         // the body decides, and it cannot be read, or says otherwise than the path which model is called
+	ReasonRequired  Reason = "REASON_REQUIRED"  // the rule is for emergencies, and the caller gives no reason
+	NotActive       Reason = "NOT_ACTIVE"       // a rule would allow the call at another time
 )
 
 // Reasons returns all reasons of this package, in a fixed order.
 func Reasons() []Reason {
 	return []Reason{
 		BadTarget, BadQuery, BadHTTPMethod, UnknownLocation, SurfaceOff,
-		NoRole, NoRule, Denied, PolicyError, BodyRequired,
+		NoRole, NoRule, Denied, PolicyError, BodyRequired, TruncatedBody, BadBody, ReasonRequired, NotActive,
 	}
 }
 

@@ -18,14 +18,18 @@ const module = "vertex-spoa"
 // arrows says which rooms a room may import; a room that is not listed may not exist. "*" is every room.
 var arrows = map[string][]string{
 	"agent/cmd/vertex-spoa":   {"*"},
-	"agent":                   {"spoe", "policy", "agent/internal/identity", "agent/internal/google", "agent/internal/audit", "agent/internal/secret"},
-	"agent/internal/identity": {"agent/internal/secret"},
+	"agent":                   {"spoe", "policy", "policy/body", "agent/internal/identity", "agent/internal/google", "agent/internal/audit", "agent/internal/secret"},
+	"agent/internal/identity": {"agent/internal/secret", "policy/strictyaml"}, // the list of what is revoked is YAML too
 	"agent/internal/google":   {"agent/internal/secret"},
 	"agent/internal/audit":    {},
 	"agent/internal/config":   {"policy/strictyaml"},
 	"agent/internal/secret":   {},
 	"spoe":                    {},
-	"policy":                  {"policy/strictyaml"},
+	"policy":                  {"policy/strictyaml", "policy/body"},
+	"policy/body":             {},
+	"policy/trial":            {"policy", "policy/body", "policy/strictyaml"},
+	"policy/format":           {"policy/strictyaml"},
+	"policy/compare":          {"policy", "policy/body"},
 	"policy/strictyaml":       {},
 	"test/fake":               {},
 	"test/sandbox":            {"test/fake"},
@@ -33,7 +37,8 @@ var arrows = map[string][]string{
 	"test/record":             {"spoe", "test/sandbox"},
 	"test/bench":              {"test/fake", "test/sandbox"},
 	"test/bench/noop":         {"spoe"},
-	"test":                    {"test/fake", "test/sandbox"},
+	"test/provider":           {"test/fake"},
+	"test":                    {"test/fake", "test/sandbox", "test/provider"},
 }
 
 func TestRoomsImportOnlyAlongTheArrows(t *testing.T) {
@@ -78,6 +83,9 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"github.com/prometheus/client_golang": {"agent"},
 		"google.golang.org/genai":             {"test/fake", "test/sandbox", "test"},
 		"github.com/lestrrat-go/jwx":          {},
+		"github.com/spiffe/go-spiffe":         {"agent/internal/identity"},
+		"github.com/fsnotify/fsnotify":        {"agent"},
+		"cel.dev/cel-go":                      {"policy"},
 		"github.com/rogpeppe/go-internal":     {"agent/cmd/vertex-spoa"},
 		"google.golang.org/genproto":          {"agent/internal/google", "test/fake"},
 		"github.com/googleapis/gax-go":        {"agent/internal/google", "test/fake"},
@@ -93,7 +101,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 				if !strings.HasPrefix(room, "test") && !strings.HasSuffix(file, "_test.go") {
 					used[library] = true
 				}
-				if !slices.Contains(rooms, room) {
+				if !slices.Contains(rooms, room) && !strings.HasSuffix(file, "_test.go") { // tests may ask for a second opinion
 					t.Errorf("%s imports %s, which belongs to %v", file, path, rooms)
 				}
 			}
@@ -114,7 +122,7 @@ func goImports(t *testing.T) map[string][]string {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || d.Name() == ".cache") {
+		if d.IsDir() && (slices.Contains([]string{".git", "testdata", ".cache", "node_modules"}, d.Name())) {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(path) != ".go" {

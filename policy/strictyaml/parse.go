@@ -3,7 +3,9 @@ package strictyaml
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -11,7 +13,7 @@ import (
 
 const (
 	// MaxSize is the size up to which a file is read, in bytes.
-	MaxSize = 1 << 20
+	MaxSize = 4 << 20
 	// maxDepth bounds how deep mappings and lists nest.
 	maxDepth = 20
 )
@@ -24,35 +26,69 @@ func Parse(name string, data []byte, p *Problems) *Node {
 		return nil
 	}
 	text := string(data)
-	f := &file{name: name, lines: strings.Split(text, "\n")}
+	f := &file{name: name, text: text}
 	if !f.checkText(text, p) {
 		return nil
 	}
+	if root := quickParse(f); root != nil {
+		return root
+	}
+	return f.parse(data, p)
+}
+
+// parse reads a document with the YAML library, which knows all of the language.
+func (f *file) parse(data []byte, p *Problems) *Node {
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
 		f.addSyntax(err, p)
 		return nil
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || doc.Content[0].Tag == "!!null" {
-		p.AddFile(name, "the file is empty")
+		p.AddFile(f.name, "the file is empty")
 		return nil
 	}
 	r := reader{f, p}
-	root, ok := r.node(doc.Content[0], &Node{file: f}, "", 1)
+	root, ok := r.node(doc.Content[0], place{}, 1)
 	if !ok {
 		return nil
 	}
 	return root
 }
 
+// ParseAll parses several files as Parse does, at the same time. The result holds what Parse returns for each; problems are added in the
+// order of the files.
+func ParseAll(names []string, data [][]byte, p *Problems) []*Node {
+	roots := make([]*Node, len(names))
+	problems := make([]Problems, len(names))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(len(names), runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i := range next {
+				roots[i] = Parse(names[i], data[i], &problems[i])
+			}
+		})
+	}
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	for i := range problems {
+		p.join(&problems[i])
+	}
+	return roots
+}
+
 // checkText refuses text that editors and the YAML reader show or count differently: what is not UTF-8, control characters, line
 // breaks other than LF and CRLF, and characters that turn the direction of writing.
 func (f *file) checkText(text string, p *Problems) bool {
-	if utf8.ValidString(text) && strings.IndexFunc(strings.ReplaceAll(text, "\r\n", "\n"), treacherous) < 0 {
+	if isASCIIText(text) || utf8.ValidString(text) && strings.IndexFunc(strings.ReplaceAll(text, "\r\n", "\n"), treacherous) < 0 {
 		return true
 	}
-	for i, line := range f.lines {
-		if i < len(f.lines)-1 {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if i < len(lines)-1 {
 			line = strings.TrimSuffix(line, "\r")
 		}
 		column := 0
@@ -71,6 +107,16 @@ func (f *file) checkText(text string, p *Problems) bool {
 	}
 	p.AddFile(f.name, "the file is not UTF-8")
 	return false
+}
+
+// isASCIIText reports whether a text is printable ASCII and ends its lines with LF, as most files are.
+func isASCIIText(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; (c < ' ' || c > '~') && c != '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 func treacherous(r rune) bool {
@@ -107,11 +153,16 @@ func (f *file) addSyntax(err error, p *Problems) {
 	}
 	switch {
 	case strings.Contains(syntax.Message, "mapping values are not allowed"):
-		message += ": a value that holds a colon and a space needs quotes"
-	case syntax.Mark.Line <= len(f.lines) && strings.HasPrefix(strings.TrimLeft(f.lines[syntax.Mark.Line-1], " "), "\t"):
+		message += ": a value that holds a colon and a space needs quotes, or a block that begins with >- on the line before it"
+	case f.indentedByTab(syntax.Mark.Line):
 		message += ": indent with spaces, not with tabs"
 	}
 	p.Addf(&Node{file: f, Line: syntax.Mark.Line, Column: max(1, syntax.Mark.Column)}, "%s", message)
+}
+
+func (f *file) indentedByTab(number int) bool {
+	lines := strings.Split(f.text, "\n")
+	return number <= len(lines) && strings.HasPrefix(strings.TrimLeft(lines[number-1], " "), "\t")
 }
 
 // reader turns the library's nodes into ours.
@@ -120,20 +171,20 @@ type reader struct {
 	problems *Problems
 }
 
-// node reads raw, which stands in parent at path. It returns false when raw was refused.
-func (r reader) node(raw *yaml.Node, parent *Node, path string, depth int) (*Node, bool) {
-	n := &Node{Line: max(1, raw.Line), Column: max(1, raw.Column), Path: path, file: parent.file}
+// node reads raw, which stands at a place. It returns false when raw was refused.
+func (r reader) node(raw *yaml.Node, at place, depth int) (*Node, bool) {
+	n := &Node{Line: max(1, raw.Line), Column: max(1, raw.Column), file: r.file, parent: at.parent, key: at.key, index: int32(at.index)}
 	if refusal := refuse(raw, depth); refusal != "" {
 		r.problems.Addf(n, "%s", refusal)
 		return nil, false
 	}
 	switch raw.Kind {
 	case yaml.ScalarNode:
-		n.Kind, n.text, n.null = Scalar, raw.Value, raw.Tag == "!!null"
+		n.Kind, n.text, n.null, n.style = Scalar, raw.Value, raw.Tag == "!!null", styleOf(raw)
 	case yaml.SequenceNode:
 		n.Kind = List
 		for i, item := range raw.Content {
-			if child, ok := r.node(item, n, fmt.Sprintf("%s[%d]", path, i), depth+1); ok {
+			if child, ok := r.node(item, place{parent: n, index: i}, depth+1); ok {
 				n.items = append(n.items, child)
 			}
 		}
@@ -145,6 +196,19 @@ func (r reader) node(raw *yaml.Node, parent *Node, path string, depth int) (*Nod
 	return n, true
 }
 
+// styleOf returns how a scalar is written.
+func styleOf(raw *yaml.Node) style {
+	switch {
+	case raw.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		return quotedStyle
+	case raw.Style&yaml.LiteralStyle != 0:
+		return literalStyle
+	case raw.Style&yaml.FoldedStyle != 0:
+		return foldedStyle
+	}
+	return plainStyle
+}
+
 // entries reads the keys and values of a mapping into n.
 func (r reader) entries(raw *yaml.Node, n *Node, depth int) {
 	seen := map[string]*Node{}
@@ -153,7 +217,7 @@ func (r reader) entries(raw *yaml.Node, n *Node, depth int) {
 		if !ok {
 			continue
 		}
-		value, ok := r.node(raw.Content[i+1], n, key.Path, depth+1)
+		value, ok := r.node(raw.Content[i+1], place{parent: n, key: key.text}, depth+1)
 		if first := seen[key.text]; first != nil {
 			r.problems.Addf(key, "duplicate key %s: it stands at line %d already", Quote(key.text), first.Line)
 			continue
@@ -167,7 +231,7 @@ func (r reader) entries(raw *yaml.Node, n *Node, depth int) {
 }
 
 func (r reader) key(raw *yaml.Node, n *Node, depth int) (*Node, bool) {
-	key, ok := r.node(raw, n, n.Path, depth+1)
+	key, ok := r.node(raw, place{parent: n}, depth+1)
 	switch {
 	case !ok:
 		return nil, false
@@ -178,7 +242,7 @@ func (r reader) key(raw *yaml.Node, n *Node, depth int) (*Node, bool) {
 		r.problems.Addf(key, "merge keys (<<) are not allowed: write the keys out")
 		return nil, false
 	}
-	key.Path = n.child(key.text)
+	key.key = key.text
 	return key, true
 }
 

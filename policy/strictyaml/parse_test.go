@@ -123,7 +123,7 @@ func TestParseRefuses(t *testing.T) {
 		{"an empty key", "\"\": 1\n", []string{"f.yaml:1:1: a key is a single, non-empty text"}, "{}"},
 		{"a null key", "~: 1\n", []string{"f.yaml:1:1: a key is a single, non-empty text"}, "{}"},
 		{"a list as a key", "? [a]\n: 1\n", []string{"f.yaml:1:3: a key is a single, non-empty text"}, "{}"},
-		{"a value with a colon", "a: b: c\n", []string{"f.yaml:1:5: not YAML: mapping values are not allowed in this context: a value that holds a colon and a space needs quotes"}, ""},
+		{"a value with a colon", "a: b: c\n", []string{"f.yaml:1:5: not YAML: mapping values are not allowed in this context: a value that holds a colon and a space needs quotes, or a block that begins with >- on the line before it"}, ""},
 		{"a tab as indentation", "a:\n\tb: 1\n", []string{"f.yaml:2:1: not YAML: found character that cannot start any token (while scanning for the next token): indent with spaces, not with tabs"}, ""},
 		{"bytes that are not UTF-8", "a: 1\nb: \xff\n", []string{"f.yaml:2:4: the file is not UTF-8 here"}, ""},
 		{"UTF-16", "\xff\xfea\x00:\x00", []string{"f.yaml:1:1: the file is not UTF-8 here"}, ""},

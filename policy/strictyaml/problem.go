@@ -61,8 +61,12 @@ type Problems struct {
 
 // Addf adds a problem at the place of n.
 func (p *Problems) Addf(n *Node, format string, args ...any) {
+	if p.full() {
+		p.omitted++
+		return
+	}
 	p.add(Problem{
-		File: n.file.name, Line: n.Line, Column: n.Column, Path: n.Path,
+		File: n.file.name, Line: n.Line, Column: n.Column, Path: n.path(),
 		Message: fmt.Sprintf(format, args...), Excerpt: n.file.line(n.Line),
 	})
 }
@@ -78,6 +82,14 @@ func (p *Problems) add(problem Problem) {
 		return
 	}
 	p.list = append(p.list, problem)
+}
+
+// join adds the problems of q.
+func (p *Problems) join(q *Problems) {
+	for _, problem := range q.list {
+		p.add(problem)
+	}
+	p.omitted += q.omitted
 }
 
 // full reports that further problems are only counted.

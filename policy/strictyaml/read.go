@@ -54,6 +54,42 @@ func readable(fields []Field) []string {
 	return names
 }
 
+// Match finds the keys of a mapping with a fixed set of keys: into found[i] goes the entry of names[i], whose Value is nil where Parse
+// refused it; where there is none, found[i] stays as it is. It adds problems for keys that are unknown, and returns false when n is no
+// mapping.
+func (n *Node) Match(p *Problems, names []string, found []Entry) bool {
+	if !n.is(p, Mapping) {
+		return false
+	}
+	for _, e := range n.entries {
+		i := slices.Index(names, e.Name())
+		switch {
+		case i >= 0:
+			found[i] = e
+		case p.full():
+			p.Addf(e.Key, "unknown key")
+		default:
+			p.Addf(e.Key, "unknown key %s%s", Quote(e.Name()), Suggest(e.Name(), names))
+		}
+	}
+	return true
+}
+
+// Get returns the value of a key of a mapping, or nil where there is none or Parse refused it.
+func (n *Node) Get(key string) *Node {
+	value, _ := n.get(key)
+	return value
+}
+
+// Has reports whether a mapping has a key, also one whose value Parse refused.
+func (n *Node) Has(key string) bool {
+	_, found := n.get(key)
+	return found
+}
+
+// Len returns the number of keys of a mapping or of elements of a list.
+func (n *Node) Len() int { return max(len(n.entries), len(n.items)) }
+
 // get returns the value of a key. The value is nil, though found, where Parse refused it.
 func (n *Node) get(key string) (value *Node, found bool) {
 	for _, e := range n.entries {
@@ -87,6 +123,17 @@ func (n *Node) Items(p *Problems) []*Node {
 		return nil
 	}
 	return []*Node{n}
+}
+
+// Elements is Items without a copy: the result is only read.
+func (n *Node) Elements(p *Problems) []*Node {
+	if n.Kind == List {
+		if len(n.items) == 0 {
+			p.Addf(n, "the list is empty")
+		}
+		return n.items
+	}
+	return n.Items(p)
 }
 
 // Text returns a text as it is written. Anything but a text, and an empty one, is a problem.

@@ -59,10 +59,9 @@ type front struct {
 func (r *rig) start(ctx context.Context, haproxy string) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("not started after 60 s"))
 	defer cancel()
-	account := fake.Account{Impersonators: []string{sandbox.AgentMail}, Projects: []string{sandbox.Project}}
 	r.world, err = fake.Start(fake.Options{
 		Dir: filepath.Join(r.dir, "ca"), Issuer: sandbox.Issuer, Audience: sandbox.Audience, Project: sandbox.Project, Agent: sandbox.AgentMail,
-		Accounts:   map[string]fake.Account{sandbox.Search: account, sandbox.Research: account},
+		Accounts:   sandbox.Accounts(),
 		CallerLife: time.Hour,
 	})
 	if err != nil {

@@ -46,6 +46,8 @@ type Call struct {
 	Header   http.Header
 	Body     string
 	NoLength bool // send the body without a Content-Length
+
+	Client *http.Client // who calls, such as one with a certificate; one of the sandbox's own if nil
 }
 
 // Result is what came back.
@@ -53,7 +55,8 @@ type Result struct {
 	Status int
 	Header http.Header
 	Body   string
-	Reason string // ErrorInfo's reason, if the body is a google.rpc.Status
+	Told   string // ErrorInfo's reason, if the body is a google.rpc.Status
+	Reason string // the reason in the agent's record of the request; Told where the agent was not asked
 }
 
 // String is the status, followed by the reason where there is one: what a scenario is compared by.
@@ -110,7 +113,11 @@ func (s *Sandbox) do(ctx context.Context, c Call) (Result, error) {
 		}
 		req.Header[name] = values
 	}
-	res, err := s.clients[c.Protocol].Do(req)
+	client := c.Client
+	if client == nil {
+		client = s.clients[c.Protocol]
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		return Result{}, err
 	}
@@ -119,7 +126,26 @@ func (s *Sandbox) do(ctx context.Context, c Call) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Status: res.StatusCode, Header: res.Header, Body: string(text), Reason: reasonOf(text)}, nil
+	r := Result{Status: res.StatusCode, Header: res.Header, Body: string(text), Told: reasonOf(text)}
+	r.Reason = r.Told
+	if r.Told != "" {
+		err = s.findReason(&r)
+	}
+	return r, err
+}
+
+// findReason looks the request up in the agent's audit log, by its id.
+func (s *Sandbox) findReason(r *Result) error {
+	lines, _, err := s.AuditAfterKill()
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if reason, ok := line["reason"].(string); ok && line["id"] == r.Header.Get("X-Request-Id") {
+			r.Reason = reason // of the last attempt
+		}
+	}
+	return nil
 }
 
 // reasonOf returns the reason of the ErrorInfo in a google.rpc.Status.

@@ -17,7 +17,7 @@ func clientScenarios() []Scenario {
 		{"Google's Go SDK: streaming", "several chunks of text as vx-search", withSDK(sdkStream)},
 		{"Google's Go SDK: countTokens", "a number of tokens as vx-search", withSDK(sdkCount)},
 		{"Google's Go SDK: embedContent", "a vector as vx-search", withSDK(sdkEmbed)},
-		{"Google's Go SDK: a denial is its APIError", "403 PERMISSION_DENIED NO_RULE, nothing forwarded", withSDK(sdkDenied)},
+		{"Google's Go SDK: a denial is its APIError", "403 PERMISSION_DENIED NOT_ALLOWED, nothing forwarded", withSDK(sdkDenied)},
 	}
 }
 

@@ -29,6 +29,10 @@ const (
 	AgentMail = "vertex-spoa@acme-ai.iam.gserviceaccount.com"
 	Search    = "vx-search@acme-ai.iam.gserviceaccount.com"
 	Research  = "vx-research@acme-ai.iam.gserviceaccount.com"
+	Support   = "vx-support@acme-ai.iam.gserviceaccount.com"
+	CI        = "vx-ci@acme-ai.iam.gserviceaccount.com"
+	Indexer   = "vx-indexer@acme-ai.iam.gserviceaccount.com"
+	OnCall    = "vx-breakglass@acme-ai.iam.gserviceaccount.com"
 )
 
 // Options say what to run. Binary and Example are required.
@@ -40,8 +44,13 @@ type Options struct {
 	TCP     bool   // HAProxy reaches the agent over loopback TCP, not over a unix socket
 	Passed  bool   // the unix socket is passed to the agent, as systemd does it
 	Base    string // the user's own haproxy.cfg; a minimal one if empty
+	Policy  string // the text of the only policy file, policy.yaml; those of the example if empty
+
+	Parties func(*fake.Options)    // changes what the other parties are made of; may be nil
+	Prepare func(s *Sandbox) error // is called when the other parties are up and nothing else is; may be nil
 
 	HAProxyEnv []string // further environment of HAProxy, NAME=VALUE
+	AgentEnv   []string // further environment of the agent, likewise
 	AgentFlags []string // further flags of `vertex-spoa serve`
 	AgentUnder []string // program that the agent is started by, such as prlimit, and its arguments; none if empty
 	TokenBytes int      // size of Google's tokens; 1,024 when 0
@@ -67,6 +76,15 @@ type Sandbox struct {
 	agent *process
 }
 
+// Accounts are the service accounts of the example's policy, which the agent may impersonate.
+func Accounts() map[string]fake.Account {
+	accounts := map[string]fake.Account{}
+	for _, mail := range []string{Search, Research, Support, CI, Indexer, OnCall} {
+		accounts[mail] = fake.Account{Impersonators: []string{AgentMail}, Projects: []string{Project}}
+	}
+	return accounts
+}
+
 // Start starts the parties, the agent and HAProxy, and returns when requests can be let through.
 func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the sandbox did not come up in 30 s"))
@@ -87,10 +105,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	s.World, err = fake.Start(fake.Options{
 		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
 		TokenBytes: s.options.TokenBytes,
-		Accounts: map[string]fake.Account{
-			Search:   {Impersonators: []string{AgentMail}, Projects: []string{Project}},
-			Research: {Impersonators: []string{AgentMail}, Projects: []string{Project}},
-		},
+		Accounts:   Accounts(),
 	})
 	if err != nil {
 		return nil, err
@@ -107,6 +122,22 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	return s, s.waitForHAProxy(ctx)
 }
 
+// parties describes the other parties.
+func (s *Sandbox) parties() fake.Options {
+	o := fake.Options{
+		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
+		TokenBytes: s.options.TokenBytes,
+		Accounts: map[string]fake.Account{
+			Search:   {Impersonators: []string{AgentMail}, Projects: []string{Project}},
+			Research: {Impersonators: []string{AgentMail}, Projects: []string{Project}},
+		},
+	}
+	if s.options.Parties != nil {
+		s.options.Parties(&o)
+	}
+	return o
+}
+
 // prepare writes what is not there yet: the server certificate, a copy of the policy, and the ports to use.
 func (s *Sandbox) prepare() error {
 	cert, err := s.World.CA.Server("localhost", "gateway.example.com")
@@ -116,7 +147,7 @@ func (s *Sandbox) prepare() error {
 	if _, err := s.World.CA.Write("haproxy", cert); err != nil {
 		return err
 	}
-	if err := os.CopyFS(s.PolicyDir(), os.DirFS(filepath.Join(s.options.Example, "policy.d"))); err != nil {
+	if err := s.writePolicy(); err != nil {
 		return err
 	}
 	ports, err := freePorts(3)
@@ -134,6 +165,16 @@ func (s *Sandbox) prepare() error {
 		return s.openSocket()
 	}
 	return nil
+}
+
+func (s *Sandbox) writePolicy() error {
+	if s.options.Policy == "" {
+		return os.CopyFS(s.PolicyDir(), os.DirFS(filepath.Join(s.options.Example, "policy.d")))
+	}
+	if err := os.Mkdir(s.PolicyDir(), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.PolicyDir(), "policy.yaml"), []byte(s.options.Policy), 0o600)
 }
 
 // openSocket opens the unix socket that is passed to the agent.
@@ -190,7 +231,7 @@ func (s *Sandbox) StartAgent(ctx context.Context) error {
 		under = []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}
 	}
 	args = append(slices.Clone(under), args...)
-	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), s.World.AgentEnv(), s.passed, args[0], args[1:]...)
+	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), slices.Concat(s.World.AgentEnv(), s.options.AgentEnv), s.passed, args[0], args[1:]...)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ const (
 	base     = "/v1/projects/acme-ai/locations/europe-west1/publishers/google/models/"
 	generate = base + "gemini-2.5-flash:generateContent"
 	stream   = base + "gemini-2.5-flash:streamGenerateContent?alt=sse"
+	chat     = "/v1/projects/acme-ai/locations/europe-west1/endpoints/openapi/chat/completions"
 	prompt   = `{"contents":[{"role":"user","parts":[{"text":"Say hello."}]}]}`
 )
 
@@ -107,10 +108,22 @@ func callerScenarios() []Scenario {
 			Call{Target: base + "gemini-2.5-flash-preview:generateContent"}),
 		calling("role search, project of somebody else", "search-eng", "403 NO_RULE"+refused,
 			Call{Target: strings.Replace(generate, "acme-ai", "other-project", 1)}),
-		calling("role search, model named in the body", "search-eng", "403 BODY_REQUIRED"+refused, Call{
-			Target: "/v1/projects/acme-ai/locations/europe-west1/endpoints/openapi/chat/completions",
-			Body:   `{"model":"google/gemini-2.5-flash","messages":[]}`,
+		calling("role search, model named in the body", "search-eng", "200 as vx-search", Call{
+			Target: chat, Body: `{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"Say hello."}]}`,
 		}),
+		calling("role search, another model named in the body", "search-eng", "403 NO_RULE"+refused, Call{
+			Target: chat, Body: `{"model":"google/gemini-3-pro","messages":[{"role":"user","content":"Say hello."}]}`,
+		}),
+		calling("role support, a short answer without tools", "support", "200 as vx-support",
+			Call{Target: generate, Body: `{"contents":[{"role":"user","parts":[{"text":"Say hello."}]}],"generationConfig":{"maxOutputTokens":256}}`}),
+		calling("role support, a long answer", "support", "403 NO_RULE"+refused,
+			Call{Target: generate, Body: `{"contents":[{"role":"user","parts":[{"text":"Say hello."}]}],"generationConfig":{"maxOutputTokens":4096}}`}),
+		calling("role support, an answer of any length", "support", "403 NO_RULE"+refused, call),
+		calling("role oncall, with a reason", "oncall", "200 as vx-breakglass",
+			Call{Target: generate, Header: http.Header{"X-Vertex-Reason": {"incident 4711"}}}, fake.Claim("amr", []string{"pwd", "hwk"})),
+		calling("role oncall, without a reason", "oncall", "403 REASON_REQUIRED"+refused, call, fake.Claim("amr", []string{"pwd", "hwk"})),
+		calling("role oncall, without a hardware key", "oncall", "403 NO_ROLE"+refused,
+			Call{Target: generate, Header: http.Header{"X-Vertex-Reason": {"incident 4711"}}}, fake.Claim("amr", []string{"pwd"})),
 		calling("role research, its own service account", "research", "200 as vx-research", call),
 		calling("role research, preview model", "research", "200 as vx-research",
 			Call{Target: base + "gemini-2.5-flash-preview:generateContent"}),

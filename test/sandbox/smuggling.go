@@ -37,7 +37,7 @@ func attempts() []smuggled {
 		{name: "X-Goog-Request-Reason", hostile: header("X-Goog-Request-Reason", "spoofed"), want: honest},
 		{name: "X-HTTP-Method-Override", hostile: header("X-Http-Method-Override", "DELETE"), want: honest},
 		{name: "Cookie", hostile: header("Cookie", "SID=1"), want: honest},
-		{name: "X-Vertex-AI-LLM-Shared-Request-Type", hostile: header("X-Vertex-Ai-Llm-Shared-Request-Type", "priority"), want: honest},
+		{name: "X-Vertex-AI-LLM-Shared-Request-Type", hostile: header("X-Vertex-Ai-Llm-Shared-Request-Type", "priority"), want: "403 NO_RULE" + denied},
 		{name: "Connection: authorization", only: HTTP1, hostile: header("Connection", "authorization"), want: honest},
 		{name: "a second Authorization", hostile: func(c *Call) { c.Header.Add("Authorization", "Bearer ya29.evil") }, want: "400 CREDENTIALS_AMBIGUOUS" + denied},
 		{name: "?key=", hostile: target(generate + "?key=AIzaEvil"), want: "400 BAD_QUERY" + denied},
@@ -96,7 +96,7 @@ func (a smuggled) run(p Protocol) func(context.Context, *Sandbox) (string, error
 
 // kept are the header fields that may reach Vertex AI: the list of the proxy's configuration and what it sets itself.
 var kept = []string{"Accept", "Accept-Encoding", "Anthropic-Beta", "Authorization", "Content-Length", "Content-Type", "Host", "Traceparent",
-	"User-Agent", "X-Goog-Api-Client", "X-Server-Timeout"}
+	"User-Agent", "X-Goog-Api-Client", "X-Goog-Request-Reason", "X-Server-Timeout"}
 
 // playStrictly is play, and tells besides of every header field and target at Vertex AI that the honest request does not have.
 func (s *Sandbox) playStrictly(ctx context.Context, c Call) (string, error) {
@@ -125,6 +125,9 @@ func strange(r fake.Request) string {
 	}
 	if len(r.Header.Values("Authorization")) != 1 {
 		odd = append(odd, "Authorization fields")
+	}
+	if reason := r.Header.Values("X-Goog-Request-Reason"); len(reason) != 1 || !strings.HasPrefix(reason[0], "decision=") {
+		odd = append(odd, fmt.Sprintf("X-Goog-Request-Reason %q", reason)) // the agent's own, and nobody else's
 	}
 	slices.Sort(odd)
 	if len(odd) == 0 {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -22,6 +23,8 @@ import (
 	"vertex-spoa/agent/internal/audit"
 	"vertex-spoa/agent/internal/config"
 	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/identity"
+	"vertex-spoa/policy"
 	"vertex-spoa/spoe"
 )
 
@@ -47,9 +50,6 @@ func serve(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	log := newLogger(cfg, stderr)
-	if err := google.CheckEnvironment(); err != nil {
-		return err
-	}
 	useProcessors(cfg.SPOE.Processors)
 	p, err := assemble(ctx, cfg, log)
 	if err != nil {
@@ -80,13 +80,14 @@ func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 
 // program is the running agent and what it owns, in the order it is taken down.
 type program struct {
-	cfg    *config.Config
-	log    *slog.Logger
-	audit  *audit.Log
-	tokens *google.Source
-	agent  *agent.Agent
-	server *spoe.Server
-	admin  *http.Server
+	cfg     *config.Config
+	log     *slog.Logger
+	audit   *audit.Log
+	tokens  *google.Source
+	revoked *identity.RevocationFile
+	agent   *agent.Agent
+	server  *spoe.Server
+	admin   *http.Server
 
 	spoeListener, adminListener net.Listener
 }
@@ -103,19 +104,20 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 	if p.audit, err = audit.Open(cfg.Audit.Path); err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()} // honours HTTPS_PROXY and SSL_CERT_FILE
-	base, err := google.Metadata(ctx, client)
-	if err != nil {
+	var client *http.Client
+	if p.tokens, client, err = tokenSource(ctx, cfg, log, metrics); err != nil {
 		return nil, err
 	}
-	if p.tokens, err = google.New(google.Config{
-		Base: base, Endpoint: cfg.Google.Endpoint, Client: client, Log: log, OnMint: metrics.Minted,
-	}); err != nil {
-		return nil, err
+	stamp, err := stamp(cfg)
+	if err != nil {
+		return nil, loadError{err}
+	}
+	if p.revoked, err = p.openRevocations(metrics); err != nil {
+		return nil, loadError{err}
 	}
 	if p.agent, err = agent.New(agent.Config{
-		PolicyDir: cfg.Policy.Dir, Keys: client, Tokens: p.tokens, Audit: p.audit, Metrics: metrics, Log: log,
-		Callers: cfg.Identity.Callers, WarmUp: cfg.Google.WarmUp,
+		PolicyDir: cfg.Policy.Dir, Keys: client, Revoked: p.revoked, Tokens: p.tokens, Audit: p.audit, Metrics: metrics, Log: log,
+		Callers: cfg.Identity.Callers, WarmUp: cfg.Google.WarmUp, Stamp: stamp,
 	}); err != nil {
 		return nil, loadError{err}
 	}
@@ -129,6 +131,26 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 	return p, p.listen(ctx)
 }
 
+// revocationPeriod is how often the deny list is looked at. A change is effective after two looks at the latest.
+const revocationPeriod = 500 * time.Millisecond
+
+// openRevocations reads the deny list, and has what becomes of it later logged and counted.
+func (p *program) openRevocations(metrics *agent.Metrics) (*identity.RevocationFile, error) {
+	file := p.cfg.Identity.Revocations
+	if file == "" {
+		file = filepath.Join(p.cfg.Policy.Dir, policy.RevocationsFile)
+	}
+	return identity.OpenRevocations(file, func(list *identity.Revocations, err error) {
+		metrics.Revoked(err)
+		if err != nil {
+			p.log.Error("deny list not loaded, the one before stays in force", "file", file, "error", err)
+			return
+		}
+		p.log.Info("deny list loaded", "file", file, "entries", list.Len(), "digest", list.Digest())
+		p.agent.WarnOfRevocations()
+	})
+}
+
 func (p *program) listen(ctx context.Context) error {
 	var err error
 	if p.cfg.Admin.Listen != "" {
@@ -136,7 +158,7 @@ func (p *program) listen(ctx context.Context) error {
 		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
-		p.admin = &http.Server{Handler: p.agent.Admin(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		p.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 			ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	}
 	p.spoeListener, err = listenSPOE(ctx, p.cfg)
@@ -229,6 +251,7 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	group.Go(func() { serve(p.spoeListener) })
 	group.Go(func() { p.guardSocket(ctx, serve) })
 	if p.admin != nil {
+		p.admin.Handler = p.agent.Admin(ctx)
 		group.Go(func() {
 			if err := p.serveAdmin(ctx); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("admin listener: %w", err))
@@ -237,6 +260,7 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	}
 	group.Go(func() { p.agent.WarmUp(ctx) })
 	group.Go(func() { p.agent.Watch(ctx, p.cfg.Policy.Poll) })
+	group.Go(func() { p.revoked.Watch(ctx, revocationPeriod) })
 	group.Go(func() { p.onHangup(ctx, hangup) })
 	p.agent.SetListening(true)
 	p.log.Info("serving", "version", version, "listen", p.cfg.SPOE.Listen, "admin", p.cfg.Admin.Listen, "start_ms", time.Since(started).Milliseconds())

@@ -30,8 +30,16 @@ type Record struct {
 	TokenID string // jti of the caller's token
 	Source  string // client address
 
+	Certificate string // SHA-256 of the client certificate, base64url (x5t#S256), if one was presented
+	Claims      []byte // JSON object of the claims that the policy uses; nothing else of a token is written down
+
+	RoleAsked  string // role the caller asked to act in
+	BreakGlass string // why the caller breaks the glass, in its own words
+	TierAsked  string // X-Vertex-AI-LLM-Request-Type and -Shared-Request-Type of the caller, separated by a slash; empty for neither
+
 	HTTPMethod string // as received
 	URI        string // canonical path and query; where the call could not be parsed, the path as received, bounded and without a query
+	URIAsked   string // canonical path and query that the caller asked for, where another one is forwarded
 	Project    string
 	Location   string
 	Publisher  string
@@ -39,11 +47,14 @@ type Record struct {
 	Endpoint   string
 	Method     string // Vertex method
 	Stream     bool
+	Body       []byte // JSON object of what the body says, in numbers and names, if the decision needed it; never a prompt
 
-	Role    string // role the decision was made for
-	Rule    string // rule that decided
-	Account string // service account the token stands for
-	Policy  string // digest of the policy
+	Role       string   // role the decision was made for
+	Rule       string   // rule that decided
+	Account    string   // service account the token stands for
+	Policy     string   // digest of the policy
+	Shadow     []string // rules in shadow mode that apply, each followed by a colon and what it would do
+	Overridden []string // deny rules that a rule for emergencies has overridden
 
 	TokenFingerprint string    // first 8 bytes of the minted token's SHA-256, hex
 	TokenExpiry      time.Time // of the minted token
@@ -72,7 +83,8 @@ func (r *Record) appendTo(b []byte) []byte {
 	for _, f := range [...]struct{ name, value string }{
 		{"reason", r.Reason}, {"detail", r.Detail},
 		{"issuer", r.Issuer}, {"subject", r.Subject}, {"jti", r.TokenID}, {"src", r.Source},
-		{"http_method", r.HTTPMethod}, {"uri", r.URI}, {"project", r.Project}, {"location", r.Location},
+		{"certificate", r.Certificate}, {"role_asked", r.RoleAsked}, {"break_glass", r.BreakGlass}, {"tier_asked", r.TierAsked},
+		{"http_method", r.HTTPMethod}, {"uri", r.URI}, {"uri_asked", r.URIAsked}, {"project", r.Project}, {"location", r.Location},
 		{"publisher", r.Publisher}, {"model", r.Model}, {"endpoint", r.Endpoint}, {"method", r.Method},
 	} {
 		b = appendUnlessEmpty(b, f.name, f.value)
@@ -85,6 +97,10 @@ func (r *Record) appendTo(b []byte) []byte {
 	} {
 		b = appendUnlessEmpty(b, f.name, f.value)
 	}
+	b = appendObject(b, "claims", r.Claims)
+	b = appendObject(b, "body", r.Body)
+	b = appendList(b, "shadow", r.Shadow)
+	b = appendList(b, "overridden", r.Overridden)
 	if !r.TokenExpiry.IsZero() {
 		b = append(b, `,"token_expiry":"`...)
 		b = r.TokenExpiry.UTC().AppendFormat(b, timeFormat)
@@ -103,6 +119,31 @@ func appendUnlessEmpty(b []byte, name, value string) []byte {
 		return b
 	}
 	return appendField(b, name, value)
+}
+
+// appendObject appends JSON that is complete in itself.
+func appendObject(b []byte, name string, object []byte) []byte {
+	if len(object) == 0 {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return append(append(b, '"', ':'), object...)
+}
+
+func appendList(b []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	b = append(b, '"', ':')
+	between := byte('[')
+	for _, s := range list {
+		b = appendString(append(b, between), s)
+		between = ','
+	}
+	return append(b, ']')
 }
 
 func appendField(b []byte, name, value string) []byte {

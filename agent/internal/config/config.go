@@ -51,12 +51,22 @@ type Policy struct {
 }
 
 // Identity is about the callers.
-type Identity struct{ Callers int }
+type Identity struct {
+	Callers     int
+	Revocations string
+}
 
 // Google is about the tokens.
 type Google struct {
-	Endpoint string
-	WarmUp   time.Duration
+	Credentials        string
+	Endpoint           string
+	STSEndpoint        string
+	UniverseDomain     string
+	CA                 string
+	ExchangesPerMinute int
+	RequestReason      string
+	RequestReasonKey   string
+	WarmUp             time.Duration
 }
 
 // Audit is about the audit log.
@@ -144,6 +154,9 @@ func (c *Config) check() error {
 	}
 	if c.SPOE.TLSClientCA != "" && c.SPOE.TLSCert == "" {
 		problems = append(problems, errors.New("spoe.tls_client_ca: needs spoe.tls_cert and spoe.tls_key"))
+	}
+	if (c.Google.RequestReason == "hmac") != (c.Google.RequestReasonKey != "") {
+		problems = append(problems, errors.New("google.request_reason: hmac needs google.request_reason_key, and nothing else does"))
 	}
 	return errors.Join(problems...)
 }

@@ -61,7 +61,8 @@ func TestEveryProblemIsToldAtOnceWithItsPlace(t *testing.T) {
 
 func TestEveryFieldRefusesNonsenseOrIsFreeText(t *testing.T) {
 	free := map[string]bool{"spoe.listen": true, "spoe.tls_cert": true, "spoe.tls_key": true, "spoe.tls_client_ca": true,
-		"policy.dir": true, "audit.path": true}
+		"policy.dir": true, "audit.path": true, "identity.revocations": true, "google.credentials": true, "google.universe_domain": true,
+		"google.ca": true, "google.request_reason_key": true}
 	for _, f := range Fields() {
 		if err := f.set(&Config{}, "\x00nonsense"); (err == nil) != free[f.Key] {
 			t.Errorf("%s: set(nonsense) = %v", f.Key, err)

@@ -61,15 +61,36 @@ var fields = []Field{ // a table, never written
 
 	{"policy.dir", "/etc/vertex-spoa/policy.d", "Directory of the policy files.",
 		func(c *Config, s string) error { return notEmpty(&c.Policy.Dir, s) }},
-	{"policy.poll", "1s", "How often the directory is compared with the policy in force. SIGHUP reloads at once.",
+	{"policy.poll", "5s", "How often the directory is compared with the policy in force, besides when the kernel tells of a change. SIGHUP and POST /reload reload at once.",
 		func(c *Config, s string) error { return duration(&c.Policy.Poll, s, 50*time.Millisecond, time.Hour) }},
 
 	{"identity.remembered_callers", "10000", "Verified tokens whose signature is not looked at again for a minute at most; 0 for none.",
 		func(c *Config, s string) error { return number(&c.Identity.Callers, s, 0) }},
 
+	{"identity.revocations", "", "Deny list of tokens, callers and certificates; empty for revoked.yaml in policy.dir. It is followed within a second.",
+		func(c *Config, s string) error { c.Identity.Revocations = s; return nil }},
+
+	{"google.credentials", "",
+		"The agent's own identity: a credential file (workload identity federation, or a service account key if it must be); empty for the metadata server of GKE and GCE.",
+		func(c *Config, s string) error { c.Google.Credentials = s; return nil }},
 	{"google.credentials_endpoint", "https://iamcredentials.googleapis.com",
 		"Address of the IAM Credentials API; another one for Private Service Connect or a restricted address.",
 		func(c *Config, s string) error { return address(&c.Google.Endpoint, s) }},
+	{"google.sts_endpoint", "https://sts.googleapis.com", "Address of the Security Token Service, likewise.",
+		func(c *Config, s string) error { return address(&c.Google.STSEndpoint, s) }},
+	{"google.universe_domain", "googleapis.com", "Domain of the cloud, where the credential file does not say it.",
+		func(c *Config, s string) error { return notEmpty(&c.Google.UniverseDomain, s) }},
+	{"google.ca", "", "If set, only these authorities (PEM file) are trusted for calls to Google and to issuers without a ca of their own.",
+		func(c *Config, s string) error { c.Google.CA = s; return nil }},
+	{"google.exchanges_per_minute", "5000", "Callers' tokens that are exchanged per minute; more are denied EXCHANGE_LIMIT. Google's quota is 6,000 a project.",
+		func(c *Config, s string) error { return number(&c.Google.ExchangesPerMinute, s, 1) }},
+	{"google.request_reason", "id",
+		"What Google's audit logs are told in X-Goog-Request-Reason: off, id (of the decision), plain (and the caller's subject) or hmac (and its HMAC).",
+		func(c *Config, s string) error {
+			return oneOf(&c.Google.RequestReason, s, "off", "id", "plain", "hmac")
+		}},
+	{"google.request_reason_key", "", "File with the key of that HMAC, at least 32 bytes.",
+		func(c *Config, s string) error { c.Google.RequestReasonKey = s; return nil }},
 	{"google.warm_up", "10s", "How long readiness waits for the first keys and tokens.",
 		func(c *Config, s string) error { return duration(&c.Google.WarmUp, s, time.Millisecond, time.Minute) }},
 

@@ -2,16 +2,19 @@ package identity
 
 import (
 	"context"
+	"fmt"
 	"testing"
+
+	"vertex-spoa/agent/internal/secret"
 )
 
-// BenchmarkVerify measures a whole verification, with the keys in hand.
+// BenchmarkVerify measures a whole verification, with the keys in hand, per algorithm.
 func BenchmarkVerify(b *testing.B) {
 	p := newProvider(b, allKeys()...)
 	i := p.issuer()
 	i.Algorithms = allAlgorithms
 	v := newVerifier(b, options(b), i)
-	for _, algorithm := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
+	for _, algorithm := range allAlgorithms {
 		b.Run(algorithm, func(b *testing.B) {
 			claims := goodClaims(p.URL).with("groups", []string{"a", "b", "c"}, "email", "alice@example.com", "client_id", "app")
 			authorization := bearerOf(compact(algorithm, privateKey(algorithm), goodHeader(algorithm).String(), claims.String()))
@@ -21,6 +24,55 @@ func BenchmarkVerify(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		})
+	}
+}
+
+// manyIssuers returns a verifier of n issuers and a token of each.
+func manyIssuers(b *testing.B, n int) (*Verifier, []secret.Text) {
+	b.Helper()
+	keys := []byte(jwks(jwk(p256Private(), "k")))
+	issuers, tokens := make([]Issuer, n), make([]secret.Text, n)
+	for i := range issuers {
+		url := fmt.Sprintf("https://idp-%d.example", i)
+		issuers[i] = Issuer{Name: fmt.Sprint("idp-", i), URL: url, Audiences: []string{"vertex"}, JWKS: keys}
+		tokens[i] = bearerOf(compact("ES256", p256Private(), `{"alg":"ES256","kid":"k"}`, goodClaims(url).String()))
+	}
+	return newVerifier(b, options(b), issuers...), tokens
+}
+
+// BenchmarkIssuers measures that the number of issuers does not matter.
+func BenchmarkIssuers(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			v, tokens := manyIssuers(b, n)
+			b.ReportAllocs()
+			at := 0
+			for b.Loop() {
+				if _, err := v.Verify(context.Background(), tokens[at], now); err != nil {
+					b.Fatal(err)
+				}
+				at = (at + 1) % n
+			}
+		})
+	}
+}
+
+// BenchmarkContention measures all processors at once, with one issuer and with many.
+func BenchmarkContention(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			v, tokens := manyIssuers(b, n)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(loop *testing.PB) {
+				for at := 0; loop.Next(); at = (at + 1) % n {
+					if _, err := v.Verify(context.Background(), tokens[at], now); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
 		})
 	}
 }

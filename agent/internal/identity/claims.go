@@ -29,11 +29,11 @@ type claims struct {
 	raw []byte         // the JSON object all others were read from
 	all map[string]any // every claim
 
-	issuer, subject, id string
-	audience            jwt.ClaimStrings
-	expiry              *jwt.NumericDate // nil when absent, as are the next two
-	notBefore           *jwt.NumericDate
-	issuedAt            *jwt.NumericDate
+	issuer, subject, id, session string
+	audience                     jwt.ClaimStrings
+	expiry                       *jwt.NumericDate // nil when absent, as are the next two
+	notBefore                    *jwt.NumericDate
+	issuedAt                     *jwt.NumericDate
 }
 
 var _ jwt.Claims = (*claims)(nil)
@@ -74,13 +74,13 @@ func parseClaims(segment string) (*claims, error) {
 	return c, nil
 }
 
-// typed fills the typed claims (RFC 7519 section 4.1; azp of OpenID Connect, client_id of RFC 9068, tid of Entra).
+// typed fills the typed claims (RFC 7519 section 4.1; azp and sid of OpenID Connect, client_id of RFC 9068, tid of Entra).
 func (c *claims) typed() error {
 	var unused string
 	for _, s := range []struct {
 		name string
 		to   *string
-	}{{"iss", &c.issuer}, {"sub", &c.subject}, {"jti", &c.id}, {"azp", &unused}, {"client_id", &unused}, {"tid", &unused}} {
+	}{{"iss", &c.issuer}, {"sub", &c.subject}, {"jti", &c.id}, {"sid", &c.session}, {"azp", &unused}, {"client_id", &unused}, {"tid", &unused}} {
 		if err := c.stringClaim(s.name, s.to); err != nil {
 			return err
 		}
@@ -93,8 +93,8 @@ func (c *claims) typed() error {
 			return err
 		}
 	}
-	if len(c.subject) > maxSubject || strings.ContainsFunc(c.subject, unprintable) {
-		return fmt.Errorf("claim \"sub\" is longer than %d bytes or not printable", maxSubject)
+	if len(c.subject) > maxSPIFFE || strings.ContainsFunc(c.subject, unprintable) {
+		return fmt.Errorf("claim \"sub\" is longer than %d bytes or not printable", maxSPIFFE)
 	}
 	return c.audienceClaim()
 }

@@ -81,7 +81,7 @@ func FuzzKeySet(f *testing.F) {
 	f.Add([]byte(jwks(jwk(p256Private(), "a").with("issuer", "https://{tenantid}"), object{"kty": "oct", "k": "x"})))
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		r, err := parseKeyring(document, fuzzIssuer, now)
+		r, err := parseKeyring(document, source{issuer: fuzzIssuer}, now)
 		if err != nil {
 			if r != nil {
 				t.Fatal("keys beside an error")

@@ -42,7 +42,7 @@ func TestFencesAroundGolangJWT(t *testing.T) {
 		"crit is ignored":                  {ec(head.with("crit", []string{"exp"}).String(), claims.String()), jwt.MapClaims{}, TokenMalformed},
 		"b64 is ignored":                   {ec(head.with("b64", false).String(), claims.String()), jwt.MapClaims{}, TokenMalformed},
 		"zip is ignored":                   {ec(head.with("zip", "DEF").String(), claims.String()), jwt.MapClaims{}, TokenMalformed},
-		"typ is ignored":                   {ec(head.with("typ", "logout+jwt").String(), claims.String()), jwt.MapClaims{}, TokenMalformed},
+		"typ is ignored":                   {ec(head.with("typ", "logout+jwt").String(), claims.String()), jwt.MapClaims{}, TokenType},
 		"cty is ignored":                   {ec(head.with("cty", "JWT").String(), claims.String()), jwt.MapClaims{}, TokenMalformed},
 		"a line feed ends the signature":   {ec(head.String(), claims.String()) + "\n", jwt.MapClaims{}, TokenMalformed},
 		"nbf in the far future overflows":  {ec(head.String(), claims.with("nbf", json.Number("1e19")).String()), jwt.MapClaims{}, TokenMalformed},

@@ -183,7 +183,7 @@ func TestHeaderNeverCausesAConnection(t *testing.T) {
 	bait := newProvider(t, jwk(otherP256(), "k-ES256"))
 	p := newProvider(t, allKeys()...)
 	v := newVerifier(t, options(t), p.issuer())
-	header := goodHeader("ES256").with("jku", bait.URL+"/keys", "x5u", bait.URL+"/keys", "jwk", jwk(otherP256(), "k-ES256"), "x5c", []string{certificate(t, otherP256())})
+	header := goodHeader("ES256").with("jku", bait.URL+"/keys", "x5u", bait.URL+"/keys", "jwk", jwk(otherP256(), "k-ES256"), "x5c", []string{x5cOf(t, otherP256())})
 	_, err := v.Verify(t.Context(), bearerOf(compact("ES256", otherP256(), header.String(), goodClaims(p.URL).String())), now)
 	if got, want := reasonOf(t, err), BadSignature; got != want {
 		t.Errorf("reason = %q, want %q", got, want)
@@ -195,7 +195,7 @@ func TestHeaderNeverCausesAConnection(t *testing.T) {
 
 func TestDiscoveryIsRememberedForAnHour(t *testing.T) {
 	p := newProvider(t, allKeys()...)
-	f := &fetcher{source: p.issuer().source(), client: &http.Client{}}
+	f := &fetcher{source: source{issuer: p.URL}, client: &http.Client{}}
 	for range 3 {
 		if _, _, err := f.fetch(t.Context()); err != nil {
 			t.Fatal(err)

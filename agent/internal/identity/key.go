@@ -30,6 +30,7 @@ type key struct {
 	public    crypto.PublicKey
 	digest    [sha256.Size]byte // of the public key alone
 
+	issuer     string // whose key it is, maybe with a template; "" where that is the issuer of the set
 	generation uint64 // of the keyring it stands in
 }
 
@@ -65,9 +66,9 @@ func curveAlgorithm(c elliptic.Curve) string {
 
 var errPrivateKey = errors.New("contains a private or symmetric key")
 
-// parseKey reads one JSON Web Key (RFC 7517 section 4) of an issuer. It returns an error for every key that could not, or must not,
+// parseKey reads one JSON Web Key (RFC 7517 section 4) of a source. It returns an error for every key that could not, or must not,
 // verify a token of that issuer. The error never tells the content of a member.
-func parseKey(raw []byte, issuer string) (*key, error) {
+func parseKey(raw []byte, from source) (*key, error) {
 	m, err := parseObject(raw, jsonLimits{depth: 8, values: 256})
 	if err != nil {
 		return nil, err
@@ -81,10 +82,10 @@ func parseKey(raw []byte, issuer string) (*key, error) {
 	if k.id, err = keyID(m); err != nil {
 		return nil, err
 	}
-	if err := checkUse(m); err != nil {
+	if err := checkUse(m, from.use); err != nil {
 		return nil, err
 	}
-	if err := checkKeyIssuer(m, issuer); err != nil {
+	if k.issuer, err = keyOwner(m, from.issuer); err != nil {
 		return nil, err
 	}
 	if k.public, err = publicKey(m); err != nil {
@@ -116,9 +117,9 @@ func keyID(m map[string]any) (string, error) {
 	return kid, nil
 }
 
-// checkUse refuses keys for encryption (RFC 7517 sections 4.2 and 4.3).
-func checkUse(m map[string]any) error {
-	if use, present := m["use"]; present && use != "sig" {
+// checkUse refuses keys for encryption (RFC 7517 sections 4.2 and 4.3). Some profiles have a word of their own for signatures.
+func checkUse(m map[string]any, own string) error {
+	if use, present := m["use"]; present && use != "sig" && (own == "" || use != own) {
 		return errors.New("use is not sig")
 	}
 	operations, present := m["key_ops"]
@@ -129,23 +130,32 @@ func checkUse(m map[string]any) error {
 	return nil
 }
 
-// checkKeyIssuer honours the issuer member with which Entra ties a key to one tenant, or to all by a template. Without it, the key of
-// one tenant could sign for every other tenant that shares the document.
-func checkKeyIssuer(m map[string]any, issuer string) error {
+// keyOwner honours the issuer member with which Entra ties a key to one tenant, or to all by a template. Without it, the key of
+// one tenant could sign for every other tenant that shares the document. Where all tenants are one issuer here, the token decides: then
+// keyOwner returns what it must agree with.
+func keyOwner(m map[string]any, issuer string) (string, error) {
 	v, present := m["issuer"]
 	if !present {
-		return nil
+		return "", nil
 	}
 	text, _ := v.(string)
-	before, after, template := strings.Cut(text, "{tenantid}")
+	if text != "" && strings.Contains(issuer, tenantTemplate) {
+		return text, nil
+	}
+	before, after, template := strings.Cut(text, tenantTemplate)
 	if !template && text == issuer {
-		return nil
+		return "", nil
 	}
 	tenant, ok := strings.CutPrefix(issuer, before)
 	if tenant, fits := strings.CutSuffix(tenant, after); template && ok && fits && tenant != "" && !strings.Contains(tenant, "/") {
-		return nil
+		return "", nil
 	}
-	return errors.New("key belongs to another issuer")
+	return "", errors.New("key belongs to another issuer")
+}
+
+// signsFor reports whether k may sign in the name of iss, for a tenant.
+func (k *key) signsFor(iss, tenant string) bool {
+	return k.issuer == "" || strings.Replace(k.issuer, tenantTemplate, tenant, 1) == iss
 }
 
 // setAlgorithm takes over alg (RFC 7517 section 4.4), which must be a signature algorithm for this type of key.

@@ -20,8 +20,8 @@ import (
 
 const keyIssuer = "https://login.example/0e1d/v2.0"
 
-// certificate returns a self-signed certificate as x5c holds it.
-func certificate(t *testing.T, k crypto.Signer) string {
+// x5cOf returns a self-signed certificate as x5c holds it.
+func x5cOf(t *testing.T, k crypto.Signer) string {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "idp"}, NotAfter: time.Unix(1, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
@@ -53,13 +53,13 @@ func TestParseKeyAccepts(t *testing.T) {
 		"use sig":                           {e.with("use", "sig"), "ES256"},
 		"key_ops verify":                    {e.with("key_ops", []string{"sign", "verify"}), "ES256"},
 		"members that nobody knows":         {e.with("x-vendor", object{"a": []int{1}}, "x5t", "zz"), "ES256"},
-		"the certificate of the key":        {e.with("x5c", []string{certificate(t, p256Private())}), "ES256"},
+		"the certificate of the key":        {e.with("x5c", []string{x5cOf(t, p256Private())}), "ES256"},
 		"the issuer of the key":             {e.with("issuer", keyIssuer), "ES256"},
 		"the template of the key's issuer":  {e.with("issuer", "https://login.example/{tenantid}/v2.0"), "ES256"},
 		"a template with nothing behind it": {e.with("issuer", "https://login.example/0e1d/{tenantid}"), "ES256"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := parseKey([]byte(c.key.String()), keyIssuer)
+			k, err := parseKey([]byte(c.key.String()), source{issuer: keyIssuer})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,8 +103,8 @@ func TestParseKeyRefuses(t *testing.T) {
 		"a point off the curve": e.with("y", e["x"]), "a short coordinate": e.with("x", encode(make([]byte, 31))), "a long coordinate": e.with("x", "AAAA"+text(e["x"])),
 		"a point at infinity": e.with("x", encode(make([]byte, 32)), "y", encode(make([]byte, 32))), "no y": e.with("y", absent),
 		"Ed448": o.with("crv", "Ed448"), "X25519": o.with("crv", "X25519"), "a short Ed25519 key": o.with("x", encode(make([]byte, 31))), "a long Ed25519 key": o.with("x", encode(make([]byte, 33))),
-		"the certificate of another key": e.with("x5c", []string{certificate(t, otherP256())}), "x5c that is no certificate": e.with("x5c", []string{"AAAA"}),
-		"x5c that is no base64": e.with("x5c", []string{"%"}), "an empty x5c": e.with("x5c", []string{}), "x5c as text": e.with("x5c", certificate(t, p256Private())),
+		"the certificate of another key": e.with("x5c", []string{x5cOf(t, otherP256())}), "x5c that is no certificate": e.with("x5c", []string{"AAAA"}),
+		"x5c that is no base64": e.with("x5c", []string{"%"}), "an empty x5c": e.with("x5c", []string{}), "x5c as text": e.with("x5c", x5cOf(t, p256Private())),
 		"another issuer": e.with("issuer", "https://login.example/ffff/v2.0"), "a template of another host": e.with("issuer", "https://evil.example/{tenantid}/v2.0"),
 		"a template over several segments": e.with("issuer", "https://login.example/{tenantid}"), "a template that leaves no tenant": e.with("issuer", keyIssuer+"{tenantid}"), "issuer null": e.with("issuer", nil),
 	}
@@ -117,7 +117,7 @@ func TestParseKeyRefuses(t *testing.T) {
 	cases["no point of Ed25519"] = o.with("x", encode(unhex(t, "02"+strings.Repeat("00", 31))))
 	for name, key := range cases {
 		t.Run(name, func(t *testing.T) {
-			k, err := parseKey([]byte(key.String()), keyIssuer)
+			k, err := parseKey([]byte(key.String()), source{issuer: keyIssuer})
 			if err == nil || k != nil {
 				t.Fatalf("parseKey = %v, %v, want an error", k, err)
 			}
@@ -225,7 +225,7 @@ func TestKeySetKeepsWhatItCanUse(t *testing.T) {
 		"only broken keys":                          {[]object{{}, {"kty": "oct"}}, 0, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := parseKeyring([]byte(jwks(c.keys...)), keyIssuer, now)
+			r, err := parseKeyring([]byte(jwks(c.keys...)), source{issuer: keyIssuer}, now)
 			if (err != nil) != c.refused {
 				t.Fatalf("error = %v, want refused %v", err, c.refused)
 			}
@@ -253,7 +253,7 @@ func TestSameKidOfTwoTypesIsChosenByAlgorithm(t *testing.T) {
 func TestGenerationDependsOnTheKeysAlone(t *testing.T) {
 	a, b := jwk(p256Private(), "a"), jwk(otherP256(), "b")
 	generationOf := func(keys ...object) uint64 {
-		r, err := parseKeyring([]byte(jwks(keys...)), keyIssuer, now)
+		r, err := parseKeyring([]byte(jwks(keys...)), source{issuer: keyIssuer}, now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,10 +27,10 @@ type keyring struct {
 	fetched    time.Time
 }
 
-// parseKeyring reads a JSON Web Key Set (RFC 7517 section 5) of an issuer. A key that cannot be used is dropped, and the others stay. A
+// parseKeyring reads a JSON Web Key Set (RFC 7517 section 5) of a source. A key that cannot be used is dropped, and the others stay. A
 // document is refused when it has no usable key, so that a faulty answer never replaces good keys, when it has more than 200 keys, or when
 // it gives two keys of one type the same kid, so that it is not clear which is meant.
-func parseKeyring(document []byte, issuer string, fetched time.Time) (*keyring, error) {
+func parseKeyring(document []byte, from source, fetched time.Time) (*keyring, error) {
 	// Member names of a map keep their case; those of a struct would match in any.
 	var set map[string]json.RawMessage
 	var raws []json.RawMessage
@@ -45,7 +45,7 @@ func parseKeyring(document []byte, issuer string, fetched time.Time) (*keyring, 
 	}
 	r := &keyring{byID: map[string][]*key{}, fetched: fetched}
 	for i, raw := range raws {
-		k, err := parseKey(raw, issuer)
+		k, err := parseKey(raw, from)
 		if err != nil {
 			r.dropped = append(r.dropped, fmt.Sprintf("key %d: %v", i, err))
 			r.exposed = r.exposed || errors.Is(err, errPrivateKey)
@@ -71,7 +71,7 @@ func (r *keyring) add(k *key) error {
 		if other.id != k.id {
 			continue
 		}
-		if other.digest == k.digest && other.algorithm == k.algorithm {
+		if other.digest == k.digest && other.algorithm == k.algorithm && other.issuer == k.issuer {
 			return nil
 		}
 		if k.id != "" && sameType(other, k) {
@@ -91,7 +91,7 @@ func sameType(a, b *key) bool { return fmt.Sprintf("%T", a.public) == fmt.Sprint
 func generation(keys []*key) uint64 {
 	var prints [][]byte
 	for _, k := range keys {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %x", k.id, k.algorithm, k.digest))
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %x", k.id, k.algorithm, k.issuer, k.digest))
 		prints = append(prints, sum[:])
 	}
 	slices.SortFunc(prints, bytes.Compare)

@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	maxStale    = 24 * time.Hour         // how long keys serve after the last fetch that brought them
 	cooldown    = 10 * time.Second       // between two fetches on behalf of tokens
 	maxWait     = 300 * time.Millisecond // how long one token waits for a fetch
 	firstRetry  = time.Second
@@ -37,6 +36,10 @@ type keySet struct {
 	flight  chan struct{} // closed when the fetch that is wanted or under way ends; nil when there is none
 	asked   time.Time     // when a token last caused a fetch
 	failure error         // of the last fetch
+	failed  uint64        // fetches
+	next    time.Time     // when the next fetch is due
+
+	unknown atomic.Uint64 // tokens that named a key which is not there
 }
 
 // newKeySet starts the goroutine, whose first fetch begins at once. The caller is its first user.
@@ -76,10 +79,10 @@ func (s *keySet) release() {
 	}
 }
 
-// usable returns the keys, unless there are none or they are too old.
-func (s *keySet) usable() *keyring {
+// usable returns the keys, unless there are none or the last fetch that brought them is longer ago than stale.
+func (s *keySet) usable(stale time.Duration) *keyring {
 	r := s.ring.Load()
-	if r == nil || time.Since(r.fetched) > maxStale {
+	if r == nil || time.Since(r.fetched) > stale {
 		return nil
 	}
 	return r
@@ -87,9 +90,12 @@ func (s *keySet) usable() *keyring {
 
 // find returns the one key for a header. When the keys in hand do not include the kid, it causes a fetch and waits for it, at most 300 ms
 // and not after ctx is done.
-func (s *keySet) find(ctx context.Context, keyID, algorithm string) (*key, error) {
-	if k, final, err := s.held(keyID, algorithm); final {
+func (s *keySet) find(ctx context.Context, keyID, algorithm string, stale time.Duration) (*key, error) {
+	if k, final, err := s.held(keyID, algorithm, stale); final {
 		return k, err
+	}
+	if s.usable(stale) != nil {
+		s.unknown.Add(1)
 	}
 	wait, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
@@ -97,14 +103,14 @@ func (s *keySet) find(ctx context.Context, keyID, algorithm string) (*key, error
 		// A fetch that was under way may have begun before the key was published: then one more is asked for. The cooldown ends this.
 		flight := s.ask()
 		if flight == nil { // a fetch may have ended since the keys were looked at
-			k, _, err := s.held(keyID, algorithm)
+			k, _, err := s.held(keyID, algorithm, stale)
 			return k, err
 		}
 		select {
 		case <-flight:
 		case <-wait.Done():
 		}
-		if k, final, err := s.held(keyID, algorithm); final {
+		if k, final, err := s.held(keyID, algorithm, stale); final {
 			return k, err
 		}
 		if wait.Err() != nil {
@@ -114,8 +120,8 @@ func (s *keySet) find(ctx context.Context, keyID, algorithm string) (*key, error
 }
 
 // held judges by the keys in hand. A judgement is final when a fetch could not change it.
-func (s *keySet) held(keyID, algorithm string) (k *key, final bool, err error) {
-	r := s.usable()
+func (s *keySet) held(keyID, algorithm string, stale time.Duration) (k *key, final bool, err error) {
+	r := s.usable(stale)
 	if r == nil {
 		return nil, false, refuse(IssuerUnavailable, "there are no keys%s", s.reason())
 	}
@@ -163,6 +169,7 @@ var errClosed = errors.New("verifier is closed")
 
 func (s *keySet) run(ctx context.Context, f *fetcher) {
 	defer close(s.stopped)
+	defer f.own.close()
 	var failures int
 	for {
 		s.begin()
@@ -220,11 +227,14 @@ func (s *keySet) report(ring *keyring, next time.Duration, err error) {
 	} else {
 		ring = before
 	}
-	s.end(err)
-
 	s.mu.Lock()
 	name := s.name
+	s.next = time.Now().Add(next)
+	if err != nil {
+		s.failed++
+	}
 	s.mu.Unlock()
+	s.end(err)
 	log := s.log.With("issuer", name)
 	switch {
 	case err != nil:
@@ -244,14 +254,18 @@ func (s *keySet) report(ring *keyring, next time.Duration, err error) {
 	}
 }
 
-func (s *keySet) status() IssuerStatus {
-	var status IssuerStatus
+func (s *keySet) status(stale time.Duration) IssuerStatus {
+	status := IssuerStatus{UnknownKeys: s.unknown.Load()}
 	if r := s.ring.Load(); r != nil {
 		status.Keys, status.Dropped, status.Age = len(r.keys), len(r.dropped), time.Since(r.fetched)
 	}
-	status.Usable = s.usable() != nil
+	status.Usable = s.usable(stale) != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	status.Failures = s.failed
+	if !s.next.IsZero() {
+		status.NextRefresh = max(time.Until(s.next), 0)
+	}
 	if s.failure != nil {
 		status.Error = s.failure.Error()
 	}

@@ -165,8 +165,13 @@ func TestUnreachableIssuerIsUnavailable(t *testing.T) {
 		if got, want := verify(t, v, "a"), IssuerUnavailable; got != want {
 			t.Errorf("reason = %q, want %q", got, want)
 		}
-		want := []IssuerStatus{{Name: "corp", Error: `get key set: from host "idp.example": connection refused`}}
-		if diff := cmp.Diff(want, v.Status()); diff != "" {
+		want := []IssuerStatus{{Name: "corp", Error: `get key set: from host "idp.example": connection refused`, Failures: 2}}
+		got := v.Status()
+		if pause := got[0].NextRefresh; pause <= time.Second || pause > 2*time.Second {
+			t.Errorf("next refresh in %v, want after 2 s or a little less", pause)
+		}
+		got[0].NextRefresh = 0
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Status (-want +got):\n%s", diff)
 		}
 		if got := v.Generation("corp"); got != 0 {
@@ -309,6 +314,9 @@ func TestUnknownKidFetchesAtMostOnceInTenSeconds(t *testing.T) {
 		want := []time.Duration{0, 0, 10 * time.Second, 20 * time.Second}
 		if diff := cmp.Diff(want, s.fetches()); diff != "" {
 			t.Errorf("fetches (-want +got):\n%s", diff)
+		}
+		if got, want := v.Status()[0].UnknownKeys, uint64(300); got != want {
+			t.Errorf("%d unknown keys are counted, want %d", got, want)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -23,31 +22,49 @@ const (
 	fileRefresh    = time.Minute
 )
 
-// source says where the keys of an issuer come from. Two policies that agree on it share one keySet.
+// source says where the keys of an issuer come from, and which of them count. Two policies that agree on it share one keySet.
 type source struct {
 	issuer string // its URL
 	url    string // of the key set, or "" for discovery
 	file   string // instead of both
+	inline string // the document itself, instead of all three
+	use    string // value of a key's use that is as good as sig, or ""
+
+	caFile    string // of the hosts that are asked, or ""
+	proxy     string // to ask through, or ""
+	tokenFile string // holds the bearer token to ask with, or ""
 }
 
 func (s source) validate() error {
+	remote := s.file == "" && s.inline == ""
 	switch {
-	case s.url != "" && s.file != "":
-		return errors.New("a key set URL and a key set file exclude each other")
-	case s.url != "":
-		return checkURL(s.url)
+	case s.url != "" && !remote || s.file != "" && s.inline != "":
+		return errors.New("a key set URL, a key set file and a key set in place exclude each other")
+	case !remote && s.caFile+s.proxy+s.tokenFile != "":
+		return errors.New("CA, proxy and token are for keys that are fetched")
+	case s.inline != "":
+		_, err := parseKeyring([]byte(s.inline), s, time.Time{})
+		return err
 	case s.file != "":
 		return nil
-	default:
-		_, err := discoveryURL(s.issuer)
-		return err
 	}
+	if s.proxy != "" {
+		if err := checkProxy(s.proxy); err != nil {
+			return err
+		}
+	}
+	if s.url != "" {
+		return checkURL(s.url)
+	}
+	_, err := discoveryURL(s.issuer)
+	return err
 }
 
 // fetcher reads the document of one source. It belongs to one goroutine.
 type fetcher struct {
 	source
 	client     *http.Client
+	own        ownClient // in place of client where the source wants one
 	keysURL    string    // what discovery found, or ""
 	discovered time.Time // and when
 }
@@ -61,20 +78,27 @@ func (f *fetcher) fetch(ctx context.Context) (*keyring, time.Duration, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	r, err := parseKeyring(document, f.issuer, time.Now())
+	r, err := parseKeyring(document, f.source, time.Now())
 	return r, refresh, err
 }
 
 func (f *fetcher) document(ctx context.Context) ([]byte, time.Duration, error) {
-	if f.file != "" {
+	switch {
+	case f.inline != "":
+		return []byte(f.inline), maxRefresh, nil
+	case f.file != "":
 		document, err := readFile(f.file)
 		return document, fileRefresh, err
 	}
-	from, err := f.locate(ctx)
+	asker, err := f.asker()
 	if err != nil {
 		return nil, 0, err
 	}
-	document, headers, err := get(ctx, f.client, from)
+	from, err := f.locate(ctx, asker)
+	if err != nil {
+		return nil, 0, err
+	}
+	document, headers, err := asker.get(ctx, from)
 	if err != nil {
 		f.keysURL = "" // it may have moved
 		return nil, 0, fmt.Errorf("get key set: %w", err)
@@ -84,14 +108,14 @@ func (f *fetcher) document(ctx context.Context) ([]byte, time.Duration, error) {
 
 // locate returns the address of the key set. What discovery found is good for an hour, or until a fetch fails, so that a fetch for an
 // unknown key, while a request waits, is one round trip.
-func (f *fetcher) locate(ctx context.Context) (string, error) {
+func (f *fetcher) locate(ctx context.Context, a asker) (string, error) {
 	if f.url != "" {
 		return f.url, nil
 	}
 	if f.keysURL != "" && time.Since(f.discovered) < maxRefresh {
 		return f.keysURL, nil
 	}
-	found, err := f.discover(ctx)
+	found, err := f.discover(ctx, a)
 	if err != nil {
 		return "", fmt.Errorf("discover key set: %w", err)
 	}
@@ -101,12 +125,12 @@ func (f *fetcher) locate(ctx context.Context) (string, error) {
 
 // discover reads the issuer's configuration (OpenID Connect Discovery 1.0 section 4), whose issuer must be the configured one byte for
 // byte: otherwise a host that serves several issuers could hand out the keys of another (section 4.3).
-func (f *fetcher) discover(ctx context.Context) (string, error) {
+func (f *fetcher) discover(ctx context.Context, a asker) (string, error) {
 	from, err := discoveryURL(f.issuer)
 	if err != nil {
 		return "", err
 	}
-	document, _, err := get(ctx, f.client, from)
+	document, _, err := a.get(ctx, from)
 	if err != nil {
 		return "", err
 	}
@@ -123,32 +147,6 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("jwks_uri: %w", err)
 	}
 	return keys, nil
-}
-
-// get returns the body of a 200 response, which must not be longer than 512 KiB.
-func get(ctx context.Context, client *http.Client, from string) ([]byte, http.Header, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
-	if err != nil {
-		return nil, nil, errors.New("not a URL")
-	}
-	request.Header.Set("Accept", "application/json, application/jwk-set+json")
-	response, err := client.Do(request)
-	if err != nil {
-		// A *url.Error repeats the address, which after a redirect is foreign text.
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return nil, nil, fmt.Errorf("from host %q: %w", request.URL.Host, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("from host %q: status %d", request.URL.Host, response.StatusCode)
-	}
-	body, err := readBounded(response.Body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("from host %q: %w", request.URL.Host, err)
-	}
-	return body, response.Header, nil
 }
 
 func readBounded(r io.Reader) ([]byte, error) {

@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"strings"
 	"unicode"
-
-	"vertex-spoa/agent/internal/secret"
 )
 
 // Limits of the serialised token. A real token is 1 to 3 KB.
@@ -26,20 +24,25 @@ type token struct {
 	claims *claims
 }
 
-// header holds the two header parameters (RFC 7515 section 4.1) that matter. All others are either refused or, like jku, x5u, jwk and
+// header holds the header parameters (RFC 7515 section 4.1) that matter. All others are either refused or, like jku, x5u, jwk and
 // x5c, never looked at: the token does not choose where its key comes from (RFC 8725 section 3.10).
 type header struct {
 	algorithm string // one that method knows
 	keyID     string // "" when absent
+	typ       string // in lower case, without application/; "" when absent, and noType when empty
+	nonce     bool   // there is a nonce, as in tokens for Microsoft Graph
 }
 
-// parseToken reads the complete value of an Authorization header. A token that it returns is one compact JWS (RFC 7515 section 7.1)
-// with a known asymmetric algorithm over one JSON object whose registered claims have their right types.
-func parseToken(authorization secret.Text) (*token, error) {
-	text, err := bearer(authorization.Reveal())
-	if err != nil {
+// noType is a typ that nobody accepts.
+const noType = "application/"
+
+// parseToken reads a token. What it returns is one compact JWS (RFC 7515 section 7.1) with a known asymmetric algorithm over one JSON
+// object whose registered claims have their right types.
+func parseToken(text string) (*token, error) {
+	if err := checkBytes(text); err != nil {
 		return nil, err
 	}
+	var err error
 	head, rest, _ := strings.Cut(text, ".")
 	body, signature, _ := strings.Cut(rest, ".")
 	if strings.Count(text, ".") != 2 { // five parts would be a JWE, one an opaque token
@@ -58,28 +61,29 @@ func parseToken(authorization secret.Text) (*token, error) {
 	return t, nil
 }
 
-// bearer returns the token of ^(?i:bearer) +[A-Za-z0-9._-]+$ (RFC 6750 section 2.1, with the alphabet of RFC 7515).
-//
-// Every byte is looked at here, because golang-jwt's strict decoding lets CR and LF pass inside a segment: one signature would then
-// have many spellings.
+// bearer returns the token of the complete value of an Authorization field, ^(?i:bearer) +[A-Za-z0-9._-]+$ (RFC 6750 section 2.1, with
+// the alphabet of RFC 7515).
 func bearer(authorization string) (string, error) {
-	if authorization == "" {
-		return "", refuse(TokenMissing, "no authorization header")
-	}
 	scheme, rest, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "bearer") { // no letter of it folds to anything outside ASCII
 		return "", refuse(TokenMalformed, "scheme is not bearer")
 	}
 	text := strings.TrimLeft(rest, " ")
+	return text, checkBytes(text)
+}
+
+// checkBytes looks at every byte of a token before anything else does, because golang-jwt's strict decoding lets CR and LF pass inside a
+// segment: one signature would then have many spellings.
+func checkBytes(text string) error {
 	if len(text) == 0 || len(text) > maxToken {
-		return "", refuse(TokenMalformed, "token of %d bytes, not of 1 to %d", len(text), maxToken)
+		return refuse(TokenMalformed, "token of %d bytes, not of 1 to %d", len(text), maxToken)
 	}
 	for i := range len(text) {
 		if !compactByte(text[i]) {
-			return "", refuse(TokenMalformed, "token has byte %#02x at offset %d", text[i], i)
+			return refuse(TokenMalformed, "token has byte %#02x at offset %d", text[i], i)
 		}
 	}
-	return text, nil
+	return nil
 }
 
 func compactByte(c byte) bool {
@@ -107,22 +111,36 @@ func parseHeader(segment string) (header, error) {
 			return header{}, refuse(TokenMalformed, "header parameter %q is not accepted", name)
 		}
 	}
-	if typ, present := params["typ"]; present && !acceptedType(typ) {
-		return header{}, refuse(TokenMalformed, "header parameter \"typ\" is not JWT or at+jwt")
+	h, err := selectKeyParams(params)
+	if err != nil {
+		return header{}, err
 	}
-	return selectKeyParams(params)
+	if h.typ, err = mediaType(params); err != nil {
+		return header{}, err
+	}
+	_, h.nonce = params["nonce"]
+	return h, nil
 }
 
-// acceptedType tells access tokens from logout, proof-of-possession, event and other tokens of the same issuer (RFC 8725 section 3.11).
-// The media type prefix is optional and case does not count (RFC 7515 section 4.1.9).
-func acceptedType(typ any) bool {
-	const prefix = "application/"
-	name, _ := typ.(string)
-	if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
-		name = name[len(prefix):]
+// mediaType returns typ, which tells access tokens from logout, proof-of-possession, event and other tokens of the same issuer (RFC 8725
+// section 3.11). Its prefix is optional and case does not count (RFC 7515 section 4.1.9).
+func mediaType(params map[string]any) (string, error) {
+	v, present := params["typ"]
+	if !present {
+		return "", nil
 	}
-	// Like the prefix, these have no k and no s, the only letters that fold outside ASCII.
-	return strings.EqualFold(name, "JWT") || strings.EqualFold(name, "at+jwt")
+	name, ok := v.(string)
+	if !ok {
+		return "", refuse(TokenMalformed, "header parameter \"typ\" is not a string")
+	}
+	name = strings.ToLower(name) // turns the Kelvin sign into a k, which no accepted type has
+	if without, prefixed := strings.CutPrefix(name, "application/"); prefixed {
+		name = without
+	}
+	if name == "" {
+		return noType, nil
+	}
+	return name, nil
 }
 
 func selectKeyParams(params map[string]any) (header, error) {

@@ -9,10 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
-
-	"vertex-spoa/agent/internal/secret"
 )
 
 // Options are what a Verifier needs from outside.
@@ -32,7 +28,10 @@ type Verifier struct {
 	options Options
 	client  *http.Client
 	issuers []*issuer          // in the order of the configuration
-	byURL   map[string]*issuer // by the exact iss
+	byURL   map[string]*issuer // by the exact iss; none that answers to several
+	several []*issuer          // those that answer to several iss, or to none
+	holders []*issuer          // those whose callers have certificates alone
+	opaque  []*issuer          // those whose tokens need not be JWTs
 	byName  map[string]*issuer
 	sets    map[source]*keySet
 	closing sync.Once
@@ -41,11 +40,15 @@ type Verifier struct {
 // IssuerStatus describes the keys of one issuer.
 type IssuerStatus struct {
 	Name    string        // Issuer.Name
-	Usable  bool          // tokens can be verified: there are keys, and they are not older than 24 h
+	Usable  bool          // callers can be verified: there are keys, and they are not too old, or no keys are needed
 	Keys    int           // in use
 	Dropped int           // in the same document, but not usable
 	Age     time.Duration // since they were fetched; 0 without keys
 	Error   string        // of the last fetch, or ""; it holds no secret
+
+	NextRefresh time.Duration // until the next fetch; 0 before the first has ended
+	Failures    uint64        // fetches that failed, since the keys are looked after
+	UnknownKeys uint64        // tokens that named a key which was not there at first, since the keys are looked after
 }
 
 // New returns a Verifier of issuers, or every problem of them, joined. It starts one goroutine per issuer that fetches its keys, and does
@@ -73,7 +76,10 @@ func build(configured []Issuer, o Options, client *http.Client, shared map[sourc
 		return nil, err
 	}
 	for _, i := range v.issuers {
-		from := i.source()
+		if !i.byToken() {
+			continue
+		}
+		from := i.source(i.profile)
 		set, found := shared[from]
 		if !found || !set.share(i.Name) {
 			set = newKeySet(i.Name, from, o, client)
@@ -90,29 +96,52 @@ func (v *Verifier) configure(configured []Issuer) error {
 		problems = append(problems, errors.New("no issuer is configured"))
 	}
 	for _, c := range configured {
-		i, err := newIssuer(c)
+		i, err := newIssuer(c, v.client)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		if v.byName[c.Name] != nil {
-			problems = append(problems, fmt.Errorf("issuer %q: name is used twice", c.Name))
+		if v.byName[i.Name] != nil {
+			problems = append(problems, fmt.Errorf("issuer %q: name is used twice", i.Name))
 		}
-		if v.byURL[c.URL] != nil {
-			problems = append(problems, fmt.Errorf("issuer %q: url %q is used twice", c.Name, c.URL))
+		if slices.ContainsFunc(v.issuers, func(other *issuer) bool { return i.URL != "" && other.URL == i.URL }) {
+			problems = append(problems, fmt.Errorf("issuer %q: url %q is used twice", i.Name, i.URL))
 		}
-		v.issuers = append(v.issuers, i)
-		v.byName[c.Name], v.byURL[c.URL] = i, i
+		v.add(i)
+	}
+	if len(v.opaque) > 1 {
+		problems = append(problems, fmt.Errorf("issuers %q and %q both take opaque tokens, which do not say whose they are", v.opaque[0].Name, v.opaque[1].Name))
 	}
 	return errors.Join(problems...)
 }
 
+func (v *Verifier) add(i *issuer) {
+	v.issuers = append(v.issuers, i)
+	v.byName[i.Name] = i
+	switch {
+	case !i.byToken():
+		v.holders = append(v.holders, i)
+	case i.profile.accepts != nil:
+		v.several = append(v.several, i)
+	default:
+		v.byURL[i.URL] = i
+	}
+	if i.introspector != nil && i.Introspection.Opaque {
+		v.opaque = append(v.opaque, i)
+	}
+}
+
 // Close gives up v's share of each key set. A set that no other Verifier shares stops its goroutine, and Close waits for it. Close can be
-// called more than once. Verify goes on to work with the keys in hand, until they are 24 h old.
+// called more than once. Identify goes on to work with the keys in hand, until they are too old.
 func (v *Verifier) Close() {
 	v.closing.Do(func() {
 		for _, set := range v.sets {
 			set.release()
+		}
+		for _, i := range v.issuers {
+			if i.introspector != nil {
+				i.introspector.close()
+			}
 		}
 	})
 }
@@ -120,6 +149,9 @@ func (v *Verifier) Close() {
 // Ready returns when the first fetch of every issuer has ended, well or not, or when ctx is done.
 func (v *Verifier) Ready(ctx context.Context) {
 	for _, i := range v.issuers {
+		if i.keys == nil {
+			continue
+		}
 		select {
 		case <-i.keys.first:
 		case <-ctx.Done():
@@ -132,124 +164,26 @@ func (v *Verifier) Ready(ctx context.Context) {
 func (v *Verifier) Status() []IssuerStatus {
 	list := make([]IssuerStatus, len(v.issuers))
 	for n, i := range v.issuers {
-		list[n] = i.keys.status()
+		list[n].Usable = true
+		if i.keys != nil {
+			list[n] = i.keys.status(i.MaxStale)
+		}
 		list[n].Name = i.Name
 	}
 	return list
 }
 
-// Generation returns a number that changes whenever the usable keys of the issuer of that name change, and 0 while it has none. Whoever
+// Generation returns a number that changes whenever the usable keys of the issuer of that name change, and 0 while it has none or needs
+// none. Whoever
 // remembers an Identity must forget it when the number is no longer that of the Identity: its key may have been withdrawn.
 func (v *Verifier) Generation(issuer string) uint64 {
 	i := v.byName[issuer]
-	if i == nil {
+	if i == nil || i.keys == nil {
 		return 0
 	}
-	r := i.keys.usable()
+	r := i.keys.usable(i.MaxStale)
 	if r == nil {
 		return 0
 	}
 	return r.generation
-}
-
-// Verify returns the caller whom the token names, at the time now. authorization is the complete value of the Authorization header field.
-// Every error is an *Error, and the Identity is then zero.
-//
-// Most tokens need nothing but the keys in hand. Where a fetch might bring the key, Verify causes one and waits at most 300 ms. When ctx
-// is done it does not wait: errors.Is(err, ctx.Err()) then tells that the same call with a live ctx may have another outcome.
-func (v *Verifier) Verify(ctx context.Context, authorization secret.Text, now time.Time) (Identity, error) {
-	t, err := parseToken(authorization)
-	if err != nil {
-		return Identity{}, err
-	}
-	if _, present := t.claims.all["iss"]; !present {
-		return Identity{}, refuse(ClaimMissing, "claim \"iss\" is required")
-	}
-	i := v.byURL[t.claims.issuer] // golang-jwt compares it again, after the signature
-	if i == nil {
-		return Identity{}, refuse(UnknownIssuer, "issuer %s is not configured", shown(t.claims.issuer))
-	}
-	if i.methods[t.header.algorithm] == nil {
-		return Identity{}, refuse(AlgorithmRefused, "issuer %q does not use algorithm %s", i.Name, t.header.algorithm)
-	}
-	k, err := i.keys.find(ctx, t.header.keyID, t.header.algorithm)
-	if err != nil {
-		return Identity{}, err
-	}
-	if err := i.check(t, k, now); err != nil {
-		return Identity{}, err
-	}
-	return i.identity(t, k), nil
-}
-
-// check verifies signature and claims.
-func (i *issuer) check(t *token, k *key, now time.Time) error {
-	parser := jwt.NewParser(append(slices.Clip(i.options), jwt.WithTimeFunc(func() time.Time { return now }))...)
-	_, err := parser.ParseWithClaims(t.text, t.claims, func(read *jwt.Token) (any, error) {
-		if read.Header["alg"] != t.header.algorithm {
-			return nil, errOtherHeader
-		}
-		read.Method = i.methods[t.header.algorithm] // not the registry's
-		return k.public, nil                        // one key: for a set, golang-jwt would try each
-	})
-	if err != nil {
-		return i.refusal(err)
-	}
-	return i.checkClaims(t.claims, now)
-}
-
-var errOtherHeader = errors.New("header differs from the one that was read")
-
-// refusal translates an error of golang-jwt, which may join several: the first in this order counts.
-func (i *issuer) refusal(err error) error {
-	for _, r := range []struct {
-		cause  error
-		reason Reason
-	}{
-		{jwt.ErrTokenSignatureInvalid, BadSignature},
-		{jwt.ErrTokenRequiredClaimMissing, ClaimMissing},
-		{jwt.ErrTokenExpired, TokenExpired},
-		{jwt.ErrTokenNotValidYet, TokenNotYetValid},
-		{jwt.ErrTokenUsedBeforeIssued, TokenNotYetValid},
-		{jwt.ErrTokenInvalidAudience, WrongAudience},
-		{jwt.ErrTokenInvalidIssuer, UnknownIssuer},
-	} {
-		if errors.Is(err, r.cause) {
-			return &Error{Reason: r.reason, Detail: fmt.Sprintf("token of issuer %q", i.Name), Err: err}
-		}
-	}
-	return &Error{Reason: TokenMalformed, Detail: fmt.Sprintf("token of issuer %q", i.Name), Err: err}
-}
-
-// checkClaims asks of an authentic token what golang-jwt does not.
-func (i *issuer) checkClaims(c *claims, now time.Time) error {
-	if c.subject == "" {
-		return refuse(ClaimMissing, "claim \"sub\" is required")
-	}
-	// RFC 8705 section 3, RFC 9449 section 7.1: without proof that the caller holds the key, the token may have been stolen.
-	if _, present := c.all["cnf"]; present {
-		return refuse(BindingUnsupported, "claim \"cnf\" binds the token to a key")
-	}
-	if i.MaxAge == 0 {
-		return nil
-	}
-	if c.issuedAt == nil {
-		return refuse(ClaimMissing, "claim \"iat\" is required by issuer %q", i.Name)
-	}
-	if now.Sub(c.issuedAt.Time) > i.MaxAge {
-		return refuse(TokenTooOld, "token is older than %v", i.MaxAge)
-	}
-	return nil
-}
-
-func (i *issuer) identity(t *token, k *key) Identity {
-	c := t.claims
-	id := Identity{
-		Issuer: i.Name, IssuerURL: c.issuer, Subject: c.subject, Audience: c.audience, TokenID: c.id, KeyID: t.header.keyID,
-		Expiry: c.expiry.Time, Claims: c.all, Generation: k.generation,
-	}
-	if c.issuedAt != nil {
-		id.IssuedAt = c.issuedAt.Time
-	}
-	return id
 }

@@ -1,0 +1,54 @@
+package policy
+
+// Reach is how far rules go for callers who have one role and no other, by what the rules say about calls alone. Whether a rule applies
+// then depends on its other conditions: the tier, the time, the body, `when`, and the percentage.
+type Reach struct {
+	Call   Call    // as it would be forwarded without a rewrite: aliases and projects are canonical
+	Denies []*Rule // by name; those in shadow too
+	Allows []*Rule // by name; those in shadow too
+}
+
+// Reach returns the rules that concern callers of the role and the call. Where the call names its model in the body alone (Call.ModelInBody)
+// publisher and model are what the body says; otherwise they are not looked at. Nothing is reached by a role that the policy does not have,
+// by a call that the parser did not make, by one that cannot be completed, and by a call beyond inference that no rule names. The rules are
+// only to be read.
+func (p *Policy) Reach(role string, call Call, publisher, model string) Reach {
+	reach := Reach{Call: call}
+	if p == nil || p.index == nil || p.canonical(&reach.Call) != nil {
+		return reach
+	}
+	c := &reach.Call
+	subject := subjectOf(c)
+	if subject == someModel {
+		subject = aModel
+	} else {
+		publisher, model = c.Publisher, c.Model
+	}
+	sight, ok := p.index.find(c, subject, publisher, model)
+	number := p.roleNumber(role)
+	if !ok || number < 0 || sight.surface && !p.surfaces[sight.method] {
+		return reach
+	}
+	group := p.group([]int{number})
+	for _, side := range []struct {
+		rules *ruleSet
+		to    *[]*Rule
+	}{{group.denies, &reach.Denies}, {group.allows[0], &reach.Allows}} {
+		found := newCommon(side.rules, sight.meets)
+		for n := found.next(); n >= 0; n = found.next() {
+			if r := p.rules[n]; r.Duties.Rewrite == "" || !c.ModelInBody {
+				*side.to = append(*side.to, r.Rule)
+			}
+		}
+	}
+	return reach
+}
+
+func (p *Policy) roleNumber(name string) int {
+	for i := range p.roles {
+		if p.roles[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
