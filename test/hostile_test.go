@@ -33,6 +33,8 @@ type hostile struct {
 // honest twin of it. Nothing of a request to be rejected may reach Vertex AI; of one to be stripped, the header may not.
 func TestHostileRequests(t *testing.T) {
 	s := startSandbox(t, sandbox.Options{})
+	const another = "version: 1\nrules:\n  not-pro: { deny: \"*\", models: gemini-2.5-pro* }\n"
+	admit(t, s, another)
 	text, err := os.ReadFile("testdata/hostile-requests.json")
 	if err != nil {
 		t.Fatal(err)
@@ -43,10 +45,6 @@ func TestHostileRequests(t *testing.T) {
 	}
 	played := 0
 	for _, c := range all.Cases {
-		// What a body may hold is not judged in this version, but for calls that name their model there.
-		if c.Category == "body" && !strings.Contains(c.Target, "openapi") && !strings.Contains(c.Target, "count-tokens") {
-			continue
-		}
 		played++
 		t.Run(c.ID, func(t *testing.T) { playHostile(t, s, c) })
 	}
@@ -61,7 +59,11 @@ func playHostile(t *testing.T, s *sandbox.Sandbox, c hostile) {
 	if c.Expect == "strip" {
 		c.Body = `{"contents":[{"role":"user","parts":[{"text":"Say hello."}]}]}` // one that Vertex AI answers
 	}
-	token, err := s.Caller("search-eng")
+	group := "search-eng"
+	if c.Category == "body" && !strings.Contains(c.Target, "openapi") && !strings.Contains(c.Target, "count-tokens") {
+		group = "support" // whose rule reads the body
+	}
+	token, err := s.Caller(group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +79,16 @@ func playHostile(t *testing.T, s *sandbox.Sandbox, c hostile) {
 			t.Errorf("%s: status %d, forwarded %d requests; want a refusal", c.Why, status, len(received))
 		}
 	case "strip":
+		if status/100 == 4 && len(received) == 0 {
+			return // refused, which is more
+		}
 		if status != http.StatusOK || len(received) != 1 {
 			t.Fatalf("status %d, forwarded %d requests; want one allowed", status, len(received))
 		}
-		for name := range c.Headers {
+		for name, value := range c.Headers {
+			if strings.EqualFold(name, "X-Goog-Request-Reason") && !slices.Contains(received[0].Header.Values(name), value) {
+				continue // the agent's own
+			}
 			if got := received[0].Header.Values(name); len(got) > 0 {
 				t.Errorf("%s: %s reached Vertex AI with %q", c.Why, name, got)
 			}

@@ -22,7 +22,7 @@ var slugs = map[string]string{none: "none", jwt: "jwt", library: "library", floo
 // Marks of haproxy-example/vertex.cfg, between which a variant differs from it.
 const (
 	asking     = "    # 3. Ask. "
-	forwarding = "    # 5. Forward "
+	forwarding = "    # 4. Forward "
 	answering  = "    # 6. The answer. "
 	filter     = "    filter spoe engine vertex "
 )
@@ -68,6 +68,7 @@ const verify = `
     http-request set-var(txn.vertex.host) str(HOST)
     http-request set-var(txn.vertex.location) str(LOCATION)
     http-request set-var(req.vertex.token) str(TOKEN)
+    http-request set-var(txn.vertex.decision) str(allow)
 `
 
 // base is what stands in for the user's own haproxy.cfg.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/negasus/haproxy-spoe-go/action"
@@ -70,6 +71,7 @@ func serveLibrary(path string, all []variable) error {
 }
 
 func serveOurs(path string, all []variable) error {
+	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/4)) // as the program does
 	var actions []spoe.Action
 	for _, v := range all {
 		actions = append(actions, spoe.SetString(v.scope, v.name, v.value))
