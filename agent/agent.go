@@ -166,6 +166,9 @@ var immediately = func() context.Context { // never written
 // ServeSPOE implements spoe.Handler. What can be answered from memory is answered on the connection's own goroutine, as soon as the
 // audit lines of the batch are written; what has to wait for keys or for a token moves to a goroutine of its own.
 func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply) {
+	if a.respond(n, reply) {
+		return
+	}
 	t := a.tasks.Get().(*task)
 	t.now, t.reply = time.Now(), reply
 	if err := t.request.read(n); err != nil {

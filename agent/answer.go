@@ -123,6 +123,7 @@ func (a *answer) appendForward(to []spoe.Action) []spoe.Action {
 	call := a.forwarded()
 	to = append(to,
 		spoe.SetString(spoe.ScopeRequest, "token", a.token.Value.Reveal()),
+		spoe.SetString(scope, "token_fingerprint", a.token.Fingerprint),
 		spoe.SetString(scope, "uri", a.path()),
 		spoe.SetString(scope, "host", call.Host()))
 	if call.UpstreamHost != "" {

@@ -58,8 +58,12 @@
 //	user_project       value for X-Goog-User-Project, if the role has one
 //	request_reason     value for X-Goog-Request-Reason, if wanted
 //	tier, shared_tier  values for the two X-Vertex-AI-LLM-* headers, if the policy lets them be sent
+//	token_fingerprint  of the token: 16 hex digits, also in the audit line
 //	token              scope req: the Google access token; gone before the transaction is logged
 //	t_verify, t_policy, t_mint   duration of the stages in µs
+//
+// When Google answers 401 HAProxy sends the message "response" with v, id, ts, status and token, the fingerprint; the agent drops that token
+// and mints another one.
 //
 // HAProxy forwards only on positive proof:
 //

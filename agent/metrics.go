@@ -24,6 +24,7 @@ type Metrics struct {
 	mint         prometheus.Observer
 	auditErrors  prometheus.Counter
 	withheld     prometheus.Counter
+	rejected     prometheus.Counter
 	mints        *prometheus.CounterVec
 	mintDuration prometheus.Histogram
 	exchanges    *prometheus.CounterVec
@@ -58,6 +59,7 @@ func NewMetrics() *Metrics {
 		}, []string{"stage"}),
 		auditErrors: single("audit_errors_total", "Audit lines that could not be written."),
 		withheld:    single("undelivered_total", "Answers that came too late or whose connection was gone."),
+		rejected:    single("upstream_rejections_total", "Tokens that Google refused (401) although they were good."),
 		mints:       counter("mints_total", "Tokens asked of IAM Credentials by account and result.", "account", "result"),
 		mintDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "vertex_spoa", Name: "mint_duration_seconds", Help: "Time IAM Credentials took to mint a token.",
@@ -76,7 +78,7 @@ func NewMetrics() *Metrics {
 		spopErrors:  counter("spop_errors_total", "SPOP errors by kind.", "kind"),
 	}
 	m.verify, m.decide, m.mint = m.stages.WithLabelValues("verify"), m.stages.WithLabelValues("policy"), m.stages.WithLabelValues("mint")
-	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.mints, m.mintDuration, m.exchanges, m.keyFetches, m.keys, m.reloads,
+	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.rejected, m.mints, m.mintDuration, m.exchanges, m.keyFetches, m.keys, m.reloads,
 		m.reloadTime, m.revocations, m.connections, m.frames, m.spopErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -114,6 +116,7 @@ func observe(o prometheus.Observer, d time.Duration) {
 
 func (m *Metrics) auditFailed() { m.auditErrors.Inc() }
 func (m *Metrics) undelivered() { m.withheld.Inc() }
+func (m *Metrics) refused()     { m.rejected.Inc() }
 
 func (m *Metrics) reloaded(err error) {
 	m.reloads.WithLabelValues(result(err)).Inc()

@@ -75,7 +75,7 @@ func (s *Sandbox) Search(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.play(ctx, Call{Target: generate, Token: token, Body: prompt})
+	return s.Play(ctx, Call{Target: generate, Token: token, Body: prompt})
 }
 
 func policyEdited(ctx context.Context, s *Sandbox) (string, error) {
@@ -145,7 +145,7 @@ func outageScenarios() []Scenario {
 		{"the agent killed, then started again", "503 AGENT_UNAVAILABLE, nothing forwarded, in time; then 200 as vx-search", agentKilled},
 		{"the identity provider down: known keys go on", "200 as vx-search", issuerDown},
 		{"IAM down: a minted token goes on", "200 as vx-search", iamDown},
-		{"Google refuses our token: the caller learns that it is not its own", "502 UPSTREAM_CREDENTIAL_REJECTED as vx-search", upstreamRefuses},
+		{"Google refuses our token: the caller learns that it is not its own", "502 UPSTREAM_CREDENTIAL_REJECTED as vx-search; then 200 as vx-search, with another token", upstreamRefuses},
 	}
 }
 

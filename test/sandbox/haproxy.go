@@ -70,7 +70,11 @@ func (s *Sandbox) RestartHAProxyWith(ctx context.Context, env []string) error {
 
 // HAProxyFiles are the options of the command line that name the configuration.
 func (s *Sandbox) HAProxyFiles() []string {
-	return []string{"-f", s.options.Base, "-f", filepath.Join(s.options.Example, "vertex.cfg")}
+	files := []string{"-f", s.options.Base, "-f", filepath.Join(s.options.Example, "vertex.cfg")}
+	if s.options.After != "" {
+		files = append(files, "-f", s.options.After)
+	}
+	return files
 }
 
 func (s *Sandbox) haproxyLog() string { return filepath.Join(s.Dir, "haproxy.log") }

@@ -44,6 +44,7 @@ type Options struct {
 	TCP     bool   // HAProxy reaches the agent over loopback TCP, not over a unix socket
 	Passed  bool   // the unix socket is passed to the agent, as systemd does it
 	Base    string // the user's own haproxy.cfg; a minimal one if empty
+	After   string // a further file of HAProxy's configuration, loaded after the example's; none if empty
 	Policy  string // the text of the only policy file, policy.yaml; those of the example if empty
 
 	Parties func(*fake.Options)    // changes what the other parties are made of; may be nil
@@ -102,16 +103,16 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 			s.Close()
 		}
 	}()
-	s.World, err = fake.Start(fake.Options{
-		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
-		TokenBytes: s.options.TokenBytes,
-		Accounts:   Accounts(),
-	})
-	if err != nil {
+	if s.World, err = fake.Start(s.parties()); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(); err != nil {
 		return nil, err
+	}
+	if o.Prepare != nil {
+		if err := o.Prepare(s); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.StartAgent(ctx); err != nil {
 		return nil, err
@@ -127,10 +128,7 @@ func (s *Sandbox) parties() fake.Options {
 	o := fake.Options{
 		Dir: filepath.Join(s.Dir, "ca"), Issuer: Issuer, Audience: Audience, Project: Project, Agent: AgentMail,
 		TokenBytes: s.options.TokenBytes,
-		Accounts: map[string]fake.Account{
-			Search:   {Impersonators: []string{AgentMail}, Projects: []string{Project}},
-			Research: {Impersonators: []string{AgentMail}, Projects: []string{Project}},
-		},
+		Accounts:   Accounts(),
 	}
 	if s.options.Parties != nil {
 		s.options.Parties(&o)

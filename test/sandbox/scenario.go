@@ -37,9 +37,9 @@ func (s *Sandbox) Caller(group string, options ...fake.TokenOption) (string, err
 	return s.World.IDP.Token(group+"@example.com", append([]fake.TokenOption{fake.Groups(group)}, options...)...)
 }
 
-// play makes the call and tells what the caller got, what Vertex AI got, and as whom. It looks for the caller's credential in everything
+// Play makes the call and tells what the caller got, what Vertex AI got, and as whom. It looks for the caller's credential in everything
 // that reached Vertex AI.
-func (s *Sandbox) play(ctx context.Context, c Call) (string, error) {
+func (s *Sandbox) Play(ctx context.Context, c Call) (string, error) {
 	s.World.Vertex.Take()
 	result, err := s.Do(ctx, c)
 	if err != nil {
@@ -85,7 +85,7 @@ func calling(name, group, want string, c Call, options ...fake.TokenOption) Scen
 		if c.Body == "" {
 			c.Body = prompt
 		}
-		return s.play(ctx, c)
+		return s.Play(ctx, c)
 	}}
 }
 
@@ -93,7 +93,7 @@ func callerScenarios() []Scenario {
 	call := Call{Target: generate}
 	const refused = ", nothing forwarded"
 	anonymous := Scenario{Name: "no token", Want: "401 TOKEN_MISSING" + refused, Run: func(ctx context.Context, s *Sandbox) (string, error) {
-		return s.play(ctx, Call{Target: generate, Body: prompt})
+		return s.Play(ctx, Call{Target: generate, Body: prompt})
 	}}
 	return []Scenario{
 		calling("role search, allowed model", "search-eng", "200 as vx-search", call),

@@ -293,6 +293,12 @@ func (e *entry) drop(mint mintFunc) {
 	}
 }
 
+// has reports whether the token at hand has the fingerprint.
+func (e *entry) has(fingerprint string) bool {
+	t := e.token.Load()
+	return t != nil && t.Fingerprint == fingerprint
+}
+
 // stop ends the entry: no refresh and no mint any more. A running mint is cancelled and its callers get an error; a token that is at
 // hand stays with those who found the entry before.
 func (e *entry) stop() {

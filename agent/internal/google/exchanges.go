@@ -282,6 +282,20 @@ func (x *exchanges) drop(r Request) {
 	}
 }
 
+// dropFingerprint is Source.DropFingerprint. The caller's next request exchanges its token anew.
+func (x *exchanges) dropFingerprint(fingerprint string) bool {
+	x.mu.Lock()
+	all := x.held.Values()
+	x.mu.Unlock()
+	for _, e := range all {
+		if e.has(fingerprint) {
+			e.drop(nil)
+			return true
+		}
+	}
+	return false
+}
+
 func (x *exchanges) status() ExchangeStatus {
 	x.mu.Lock()
 	defer x.mu.Unlock()

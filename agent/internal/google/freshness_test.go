@@ -999,3 +999,31 @@ func TestAFailingRefreshIsLoggedOnceAndItsEndToo(t *testing.T) {
 		}
 	})
 }
+
+func TestDropByFingerprint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := inBubble(t)
+		defer w.Close()
+		w.Keep([]Request{request(alice)})
+		fingerprint := func(r Request) string {
+			t.Helper()
+			token, err := w.Token(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token.Fingerprint
+		}
+		for _, r := range []Request{request(alice), request(bob)} { // one that is kept, one that is in use
+			first := fingerprint(r)
+			if !w.DropFingerprint(first) {
+				t.Errorf("%s: no token has the fingerprint", r.Account)
+			}
+			if fingerprint(r) == first {
+				t.Errorf("%s: a dropped token is handed out", r.Account)
+			}
+			if w.DropFingerprint(first) || w.DropFingerprint("") || w.DropFingerprint("0011223344556677") {
+				t.Errorf("%s: a token is found that is not at hand", r.Account)
+			}
+		}
+	})
+}

@@ -316,6 +316,22 @@ func (s *Source) Drop(r Request) {
 	}
 }
 
+// DropFingerprint is Drop of the request whose token at hand has the fingerprint, and reports whether there is one. It looks at every
+// token, for the rare case that Google refuses one.
+func (s *Source) DropFingerprint(fingerprint string) bool {
+	all := s.used.Values()
+	for _, e := range *s.kept.Load() {
+		all = append(all, e)
+	}
+	for _, e := range all {
+		if e.has(fingerprint) {
+			e.drop(e.mint)
+			return true
+		}
+	}
+	return s.callers.dropFingerprint(fingerprint)
+}
+
 // Status describes every request that is kept, has a token or failed to get one, sorted by account and expiry.
 func (s *Source) Status() []AccountStatus {
 	all := s.used.Values()
