@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Reach is how far rules go for callers who have one role and no other, by what the rules say about calls alone. Whether a rule applies
 // then depends on its other conditions: the tier, the time, the body, `when`, and the percentage.
 type Reach struct {
@@ -51,4 +53,25 @@ func (p *Policy) roleNumber(name string) int {
 		}
 	}
 	return -1
+}
+
+// SurfaceTarget is how a call beyond inference is written.
+type SurfaceTarget struct {
+	HTTPMethod string
+	Version    string // v1 or v1beta1
+	Path       string // below the location, with * for each name: cachedContents/*, publishers/*/models/*:predict, or :evaluateInstances
+}
+
+// SurfaceTargets returns how a call of SurfaceMethods is written, in the order of the table. The list is the caller's own.
+func SurfaceTargets(method string) []SurfaceTarget {
+	var list []SurfaceTarget
+	for line := range strings.Lines(surfaceText) {
+		column := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(column) != 4 || column[2] != method {
+			continue
+		}
+		version, _, _ := strings.Cut(column[3], "+")
+		list = append(list, SurfaceTarget{column[0], version, column[1]})
+	}
+	return list
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-
-	"vertex-spoa/policy"
 )
 
 // check loads the configuration and then the policy it names, and reports every problem of the one that does not load.
@@ -13,9 +11,9 @@ func check(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := policy.Load(cfg.Policy.Dir)
+	p, err := loadPolicy(cfg.Policy.Dir)
 	if err != nil {
-		return loadError{err}
+		return err
 	}
 	_, err = fmt.Fprintf(stdout, "ok: policy %s: %d issuers, %d roles, digest %s\n", cfg.Policy.Dir, len(p.Issuers()), len(p.Grants()), p.Digest())
 	return err

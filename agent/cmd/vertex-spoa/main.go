@@ -2,10 +2,12 @@
 //
 //	vertex-spoa serve        answer HAProxy until SIGTERM
 //	vertex-spoa check        say whether the configuration and the policy load, and everything that is wrong with them
+//	vertex-spoa doctor       try out the agent's identity, the issuers and the roles, and say what mends what does not work
 //	vertex-spoa healthcheck  ask a running agent whether it is ready
+//	vertex-spoa policy       check, test and format policies
 //	vertex-spoa version      say which build this is
 //
-// Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 configuration or policy does not load.
+// Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 configuration or policy does not load, 4 a test of a policy failed.
 package main
 
 import (
@@ -28,6 +30,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitNotLoad = 3
+	exitTests   = 4
 )
 
 const usage = `usage: vertex-spoa COMMAND [flags]
@@ -35,7 +38,9 @@ const usage = `usage: vertex-spoa COMMAND [flags]
 commands:
   serve        answer HAProxy until SIGTERM; SIGHUP reloads the policy and reopens the audit log
   check        say whether the configuration and the policy load
+  doctor       try out the agent's identity, the issuers and the roles, and say what mends what does not work
   healthcheck  ask a running agent whether it is ready
+  policy       check, test and format policies; "vertex-spoa policy" lists what else
   version      say which build this is
 
 "vertex-spoa COMMAND -h" lists the flags of a command.
@@ -54,8 +59,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		err = serve(context.Background(), rest, stderr)
 	case "check":
 		err = check(rest, stdout)
+	case "doctor":
+		err = runDoctor(context.Background(), rest, stdout)
 	case "healthcheck":
 		err = healthcheck(rest, stdout)
+	case "policy":
+		err = runPolicy(rest, streams{in: os.Stdin, out: stdout, err: stderr})
 	case "version":
 		_, err = fmt.Fprintf(stdout, "vertex-spoa %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help", "-h", "-help", "--help":
@@ -86,6 +95,7 @@ func report(err error, stdout, stderr io.Writer) int {
 		asUsage usageError
 		asLoad  loadError
 		asHelp  helpText
+		asExit  exitError
 	)
 	switch {
 	case err == nil:
@@ -97,8 +107,11 @@ func report(err error, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "vertex-spoa: %s\n", strings.TrimSuffix(err.Error(), "\n"))
 		return exitUsage
 	case errors.As(err, &asLoad):
-		_, _ = fmt.Fprintf(stderr, "%s\n", strings.TrimSuffix(err.Error(), "\n"))
+		_, _ = io.WriteString(stderr, paint(stderr, strings.TrimSuffix(err.Error(), "\n")+"\n"))
 		return exitNotLoad
+	case errors.As(err, &asExit):
+		_, _ = fmt.Fprintf(stderr, "vertex-spoa: %v\n", err)
+		return asExit.code
 	}
 	_, _ = fmt.Fprintf(stderr, "vertex-spoa: %v\n", err)
 	return exitFailed

@@ -1,0 +1,334 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/identity"
+	"vertex-spoa/agent/internal/secret"
+	"vertex-spoa/policy"
+)
+
+// loaded returns the policy that a text is.
+func loaded(t *testing.T, text string) *policy.Policy {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const header = `version: 1
+defaults: { project: acme-ai, locations: europe-west1, methods: generate }
+`
+
+const small = header + `issuers: { corp: { url: "https://login.example.com", audience: vertex } }
+roles: { search: { as: vx-search, who: { corp: { groups: search-eng } } } }
+rules: { gemini: { allow: search, models: gemini-* } }
+`
+
+func TestEveryReasonIsListed(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []Reason
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+			if text, ok := spec.Values[0].(*ast.BasicLit); ok {
+				declared = append(declared, Reason(strings.Trim(text.Value, `"`)))
+			}
+		}
+		return true
+	})
+	if diff := cmp.Diff(declared, Reasons()); diff != "" {
+		t.Errorf("Reasons differs from the constants (-constants +Reasons):\n%s", diff)
+	}
+	for i, r := range Reasons() {
+		if !regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`).MatchString(string(r)) || slices.Contains(Reasons()[:i], r) {
+			t.Errorf("reason %q is of another form, or there twice", r)
+		}
+	}
+}
+
+// What a policy says of an issuer must not get lost on the way to the verifier: the doctor would then try something else than the agent.
+func TestIssuersLoseNothing(t *testing.T) {
+	from, to := reflect.TypeFor[policy.Issuer](), reflect.TypeFor[identity.Issuer]()
+	for i := range from.NumField() {
+		if name := from.Field(i).Name; !hasField(to, name) {
+			t.Errorf("identity.Issuer has no field %s", name)
+		}
+	}
+	p := loaded(t, header+`issuers:
+  corp:
+    url: https://login.example.com
+    profile: keycloak
+    audience: [vertex, other]
+    algorithms: [RS256]
+    jwks: { url: "https://login.example.com/keys" }
+    header: authorization
+    ca: ca.pem
+    proxy: http://proxy.example.com:3128
+    tokenFile: token
+    singleAudience: true
+    leeway: 10s
+    maxAge: 1h
+    maxLifetime: 2h
+    maxStale: 3h
+    require: [jti]
+    subject: sub
+    groups: roles
+    email: email
+    claims: { team: string }
+    clients: [console]
+    introspection: { url: "https://login.example.com/introspect", clientID: agent, clientSecretFile: secret }
+    certificate: { dns: ["*.example.com"] }
+roles: { search: { as: vx-search, who: { corp: { roles: search-eng } } } }
+rules: { gemini: { allow: search, models: gemini-* } }
+`)
+	written, mapped := reflect.ValueOf(p.Issuers()[0]), reflect.ValueOf(issuersOf(p)[0])
+	for i := range from.NumField() {
+		name := from.Field(i).Name
+		if slices.Contains([]string{"JWKSFile", "JWKS", "Tenants"}, name) { // exclude others of these, or need another profile
+			continue
+		}
+		if written.Field(i).IsZero() {
+			t.Errorf("the test's policy does not set %s", name)
+		}
+		if mapped.FieldByName(name).IsZero() {
+			t.Errorf("%s got lost", name)
+		}
+	}
+}
+
+func hasField(of reflect.Type, name string) bool {
+	_, ok := of.FieldByName(name)
+	return ok
+}
+
+func TestTheWayToAServerIsKnownByItsErrors(t *testing.T) {
+	for text, want := range map[string]Reason{
+		`call https://iam.example.com: dial tcp: lookup iam.example.com: no such host`:                                               NameUnknown,
+		`call https://iam.example.com: dial tcp: lookup iam.example.com on 127.0.0.53:53: read: connection refused`:                  NameUnknown,
+		`call https://iam.example.com: dial tcp: lookup iam.example.com: i/o timeout`:                                                NameUnknown,
+		`call https://iam.example.com: dial tcp 192.0.2.1:443: connect: connection refused`:                                          ConnectionRefused,
+		`call https://iam.example.com: dial tcp 192.0.2.1:443: connect: no route to host`:                                            HostUnreachable,
+		`call https://iam.example.com: dial tcp [2001:db8::1]:443: connect: network is unreachable`:                                  HostUnreachable,
+		`call https://iam.example.com: dial tcp 192.0.2.1:443: i/o timeout`:                                                          NoAnswer,
+		`call https://iam.example.com: net/http: TLS handshake timeout`:                                                              NoAnswer,
+		`https://iam.example.com did not answer within 5s`:                                                                           NoAnswer,
+		`call https://iam.example.com: read tcp 192.0.2.2:1->192.0.2.1:443: read: connection reset by peer`:                          ConnectionLost,
+		`call https://iam.example.com: EOF`:                                                                                          ConnectionLost,
+		`call https://iam.example.com: proxyconnect tcp: dial tcp: lookup proxy.example.com: no such host`:                           ProxyUnreachable,
+		`call https://iam.example.com: Proxy Authentication Required`:                                                                ProxyRefused,
+		`from host "login.example.com": Forbidden`:                                                                                   ProxyRefused,
+		`call https://iam.example.com: Gateway Timeout`:                                                                              ProxyRefused,
+		`call https://iam.example.com: tls: failed to verify certificate: x509: certificate signed by unknown authority`:             AuthorityUnknown,
+		`call https://iam.example.com: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: now is`: CertificateWrong,
+		`call https://iam.example.com: tls: failed to verify certificate: x509: certificate is valid for a.example, not b.example`:   CertificateWrong,
+		`call https://iam.example.com: tls: first record does not look like a TLS handshake`:                                         TLSFailed,
+		`call https://iam.example.com: http: server gave HTTP response to HTTPS client`:                                              TLSFailed,
+	} {
+		got, advice, ok := wayTo(text)
+		if !ok || got != want || advice == "" {
+			t.Errorf("%s:\ngot %q, want %q", text, got, want)
+		}
+	}
+	if got, _, ok := wayTo("IAM answered something else"); ok {
+		t.Errorf("what is no trouble of the network is taken for %s", got)
+	}
+}
+
+func TestDryCallsGoWhereTheRoleMayCall(t *testing.T) {
+	const roles = `issuers: { corp: { url: "https://login.example.com", audience: vertex } }
+roles:
+  search: { as: vx-search@acme-search.iam.gserviceaccount.com, who: { corp: { groups: search-eng } } }
+  other:  { as: vx-other@acme-search.iam.gserviceaccount.com, who: { corp: { groups: other } } }
+`
+	const noDefaults = "version: 1\ndefaults: { methods: generate }\n"
+	for name, tt := range map[string]struct {
+		head, rules string
+		want        place
+	}{
+		"a model that is named in full": {header, `{ a: { allow: search, models: gemini-9-*, locations: us }, b: { allow: search, models: [claude-x, gemini-3-pro], locations: [europe-west4, us], projects: acme-two } }`,
+			place{"acme-two", "europe-west4", "gemini-3-pro"}},
+		"patterns alone": {header, `{ a: { allow: search, models: gemini-9-*, locations: us } }`, place{"acme-ai", "us", DefaultModel}},
+		"patterns for places": {header, `{ a: { allow: search, models: gemini-3-pro, locations: "*", projects: "acme-*" } }`,
+			place{"acme-ai", "europe-west1", "gemini-3-pro"}},
+		"the rules of others do not count": {header, `{ a: { allow: other, models: gemini-3-pro, locations: us }, b: { deny: search, models: gemini-4-pro },
+  c: { allow: "*", except: search, models: gemini-5-pro }, d: { allow: search, models: gemini-6-pro, mode: shadow }, e: { allow: search, endpoints: "123", locations: us } }`,
+			place{"acme-ai", "europe-west1", DefaultModel}},
+		"a rule for everybody": {header, `{ a: { allow: "*", models: gemini-3-pro, locations: us } }`, place{"acme-ai", "us", "gemini-3-pro"}},
+		"no defaults": {noDefaults, `{ a: { allow: search, models: gemini-3-pro, locations: "*", projects: "*" } }`,
+			place{"acme-search", "global", "gemini-3-pro"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := loaded(t, tt.head+roles+"rules: "+tt.rules+"\n")
+			got := placeOf(p.Model(), p.Grants()[0])
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(place{})); diff != "" {
+				t.Errorf("place (-want +got):\n%s", diff)
+			}
+			call, err := got.call()
+			if err != nil || call.Host() == "" || call.Method != "countTokens" {
+				t.Errorf("got call %+v, %v", call, err)
+			}
+		})
+	}
+	if _, err := (place{location: "us", model: DefaultModel}).call(); err == nil {
+		t.Error("a call without a project can be made")
+	}
+	if _, err := (place{"acme-ai", "us", "no/model"}).call(); err == nil {
+		t.Error("a call of what is no model can be made")
+	}
+}
+
+// refusing answers as Vertex AI does when it refuses.
+func refusing(code int, reason string, about map[string]string, message string) answer {
+	text, _ := json.Marshal(map[string]any{"error": map[string]any{"code": code, "message": message, "details": []any{
+		map[string]any{"@type": "type.googleapis.com/google.rpc.Help"},
+		map[string]any{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "metadata": about},
+	}}})
+	return readAnswer(code, text)
+}
+
+func TestRefusalsOfVertexAIAreExplained(t *testing.T) {
+	const grant = "gcloud projects add-iam-policy-binding acme-ai --member='serviceAccount:vx@acme-ai.iam.gserviceaccount.com' --role="
+	for name, tt := range map[string]struct {
+		answer answer
+		want   Reason
+		status Status
+		fix    string
+	}{
+		"another permission": {refusing(403, "IAM_PERMISSION_DENIED", map[string]string{"permission": "aiplatform.cachedContents.get"}, "no"),
+			PermissionMissing, Failed, grant + "roles/aiplatform.user --condition=None"},
+		"a permission that is no name": {refusing(403, "IAM_PERMISSION_DENIED", map[string]string{"permission": "x; rm -rf /"}, "no"), PermissionMissing, Failed,
+			"gcloud iam roles create vertexPrompt --project=acme-ai --permissions=aiplatform.endpoints.predict\n" +
+				grant + "projects/acme-ai/roles/vertexPrompt --condition=None"},
+		"no billing": {refusing(403, "BILLING_DISABLED", nil, "no"), ProjectRefused, Failed, "gcloud projects describe acme-ai"},
+		"no project": {refusing(403, "CONSUMER_INVALID", nil, "no"), ProjectRefused, Failed, "gcloud projects describe acme-ai"},
+		"a disabled API in a project that is no name": {refusing(403, "SERVICE_DISABLED", map[string]string{"consumer": "projects/$(id)"}, "no"), APIDisabled, Failed,
+			"gcloud services enable aiplatform.googleapis.com --project=acme-ai"},
+		"a precondition":         {refusing(400, "", nil, "Organization Policy constraint constraints/vertexai.allowedModels violated"), VertexRefused, Failed, ""},
+		"a redirect":             {readAnswer(302, nil), VertexRefused, Failed, ""},
+		"a page":                 {readAnswer(502, []byte("<html>")), GoogleUnavailable, Failed, ""},
+		"scopes":                 {refusing(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", nil, "no"), ScopeMissing, Warning, ""},
+		"an answer of many kinds": {readAnswer(404, []byte(`{"error":"text"}`)), ModelMissing, Failed, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Check{Kind: Vertex, Status: OK, Vertex: &VertexFacts{Project: "acme-ai", Location: "us", Model: "gemini-x"}}
+			who := grantee{request: google.Request{Account: "vx@acme-ai.iam.gserviceaccount.com"}}
+			got := c.refused(tt.answer, who, secret.New("ya29.some-token"))
+			if got.Reason != tt.want || got.Status != tt.status || got.Fix != tt.fix || got.Advice == "" {
+				t.Errorf("got %s %s\n%s\n%s\nwant %s %s\n%s", got.Status, got.Reason, got.Advice, got.Fix, tt.status, tt.want, tt.fix)
+			}
+		})
+	}
+}
+
+func TestRepeatedTokensAreNotShown(t *testing.T) {
+	const canary = "0123456789abcdefghijklmnopqrstuvwxyz"
+	for _, text := range []string{"you sent " + canary, "you sent " + canary[5:5+secretPart] + "!", "another: ya29.c.xyz", "eyJhbGciOiJSUzI1NiJ9.e30.x"} {
+		got := withoutToken(text, secret.New(canary))
+		if !strings.HasPrefix(got, "[not shown: ") {
+			t.Errorf("of %q is shown %q", text, got)
+		}
+	}
+	if got := withoutToken("no\x1b[31m \"such\"\nmodel", secret.New(canary)); got != `no [31m "such" model` {
+		t.Errorf("got %q", got)
+	}
+	if got := len(withoutToken(strings.Repeat("long ", 1000), secret.New(canary))); got > maxText {
+		t.Errorf("%d bytes are shown", got)
+	}
+}
+
+func TestCredentialFilesAreExplained(t *testing.T) {
+	for text, want := range map[string]string{
+		"x belongs to user 7, want root or user 8, which this process runs as":                                                          "ls -l '/x'",
+		"x can be written by others (mode 0666)":                                                                                        "chmod go-w '/x'",
+		"open /x: permission denied":                                                                                                    "ls -l '/x'",
+		"it names a command to run, which is allowed only if the environment variable GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES is 1": "",
+		"type \"x\" is none of external_account": "",
+	} {
+		reason, advice, fix := explainFile(text, "/x")
+		if reason != CredentialFile || advice == "" || fix != want {
+			t.Errorf("%s: got %s, %q, want fix %q", text, reason, fix, want)
+		}
+	}
+}
+
+func TestMintsAreExplained(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reason google.Reason
+		detail string
+		want   Reason
+	}{
+		"401":             {google.CredentialsUnavailable, "IAM answered 401: no", CredentialsRefused},
+		"narrow scopes":   {google.AccountForbidden, "the access scopes of the machine leave out cloud-platform", ScopeMissing},
+		"a chain":         {google.AccountForbidden, "in the chain a > b each needs a role", PermissionMissing},
+		"STS is disabled": {google.MintInvalid, "the API sts.googleapis.com is disabled; STS answered 403", APIDisabled},
+		"another 400":     {google.MintInvalid, "IAM answered 400: bad scope", AnswerInvalid},
+		"no JWT":          {google.ExchangeUnsupported, "STS does not take the caller's token: it is not a JWT", ExchangeUnsupported},
+		"a 503 that speaks of a timeout": {google.MintUnavailable, "IAM answered 503: upstream connect timeout", GoogleUnavailable},
+		"no request":      {google.MintInvalid, "account \"x\" is not the full e-mail of a service account", AnswerInvalid},
+	} {
+		if got, advice := explainMint(tt.reason, tt.detail); got != tt.want || advice == "" {
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// machine is all other parties at once: metadata server, IAM Credentials and Vertex AI, as far as nobody looks closely.
+func machine(t *testing.T, vertex http.HandlerFunc) Config {
+	t.Helper()
+	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Metadata-Flavor", "Google")
+		if strings.HasSuffix(r.URL.Path, "/email") {
+			_, _ = w.Write([]byte("agent@acme-ai.iam.gserviceaccount.com"))
+			return
+		}
+		_, _ = w.Write([]byte(`{"access_token":"ya29.own","expires_in":3600,"token_type":"Bearer"}`))
+	}))
+	t.Cleanup(metadata.Close)
+	iam := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"accessToken":"ya29.canary-of-the-role","expireTime":%q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(iam.Close)
+	server := httptest.NewTLSServer(vertex)
+	t.Cleanup(server.Close)
+	transport := server.Client().Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig.ServerName = "example.com" // what the test server's certificate is for
+	dial := transport.DialContext
+	transport.DialContext = toServer(server.Listener.Addr().String(), dial)
+	t.Cleanup(transport.CloseIdleConnections)
+	return Config{
+		Policy: loaded(t, strings.Replace(small, `"https://login.example.com"`, `"https://login.example.com", jwks: { keys: [`+usableKey+`] }`, 1)),
+		Client: &http.Client{Transport: transport}, Vertex: true,
+		Base:     google.BaseConfig{MetadataHost: strings.TrimPrefix(metadata.URL, "http://")},
+		Endpoint: iam.URL, Timeout: 5 * time.Second,
+	}
+}
