@@ -158,6 +158,16 @@ func (l *Load) Wait(ctx context.Context, n int) error {
 	return nil
 }
 
+// Last is the call that came to its end last; the zero Shot if none has.
+func (l *Load) Last() Shot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.shots) == 0 {
+		return Shot{}
+	}
+	return l.shots[len(l.shots)-1]
+}
+
 // Done is the number of calls that have come to their end.
 func (l *Load) Done() int {
 	l.mu.Lock()
