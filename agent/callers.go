@@ -61,7 +61,7 @@ func newCallers(n int, issuers []identity.Issuer) (*callers, error) {
 // key is the whole digest of what the caller has shown and where: nobody can make two such things with the same one, and the token itself
 // is not kept. A token without the certificate it came with is another caller.
 func key(c *identity.Credentials) [sha256.Size]byte {
-	var stack [4096]byte // most callers need no more
+	var stack [2048]byte // most callers need no more
 	b := append(stack[:0], "caller 1"...)
 	for _, text := range [...]string{c.AssertionHeader, c.Authorization.Reveal(), c.Assertion.Reveal()} {
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,4 +228,66 @@ func TestTheSessionIsOfThePolicyInForce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// However valid and broken tokens of the same caller meet, only the valid ones are taken.
+func TestBrokenTokensAreNeverTakenForRememberedOnes(t *testing.T) {
+	w, good := remembering(t)
+	s := w.current.Load()
+	broken := &identity.Credentials{Authorization: secret.New(good.Authorization.Reveal()[:len(good.Authorization.Reveal())-4] + "AAAA")}
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for range 200 {
+				if i%2 == 0 {
+					s.callers.entries.Purge()
+				}
+				if _, err := s.identify(immediately, broken, time.Now()); err == nil {
+					t.Error("a broken token is taken")
+				}
+				if _, err := s.identify(immediately, good, time.Now()); err != nil {
+					t.Errorf("a good token: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func BenchmarkIdentify(b *testing.B) {
+	w := newWorld(b)
+	w.cfg.Callers = 1000
+	if err := w.Reload(); err != nil {
+		b.Fatal(err)
+	}
+	s := w.current.Load()
+	s.issuers.Ready(b.Context())
+	c := &identity.Credentials{Authorization: secret.New("Bearer " + w.token(b, "search-eng"))}
+	now := time.Now()
+	b.Run("cold", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.verify(immediately, c, now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("remembered", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.identify(immediately, c, now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("remembered, contended", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := s.identify(immediately, c, now); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
 }

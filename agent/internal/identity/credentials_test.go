@@ -238,6 +238,30 @@ func TestIssuersAreAskedAboutTokens(t *testing.T) {
 	}
 }
 
+// RFC 7662 section 2.2 leaves sub out for tokens that stand for no person.
+func TestOpaqueTokensOfClients(t *testing.T) {
+	s := newIntrospectionServer(t)
+	asked := s.config(t)
+	v := newVerifier(t, options(t), Issuer{
+		Name: "corp", URL: "https://idp.example", Audiences: []string{"vertex"}, Subject: "client_id", Introspection: &asked,
+		JWKS: []byte(jwks(jwk(p256Private(), "k"))),
+	})
+	for name, c := range map[string]struct {
+		answer object
+		want   Reason
+	}{
+		"a client":        {active().with("sub", absent), ""},
+		"nobody by name":  {active().with("sub", absent, "client_id", absent), ClaimMissing},
+		"an empty client": {active().with("client_id", ""), ClaimMissing},
+	} {
+		s.say(c.answer)
+		got, err := v.Verify(t.Context(), bearerOf("opaque-"+strings.ReplaceAll(name, " ", "-")), now)
+		if reason := reasonOf(t, err); reason != c.want || err == nil && got.Subject != "cli" {
+			t.Errorf("%s: %q and %v, want reason %q", name, got.Subject, err, c.want)
+		}
+	}
+}
+
 func TestOnlyOneIssuerTakesOpaqueTokens(t *testing.T) {
 	s := newIntrospectionServer(t)
 	one := s.config(t)

@@ -151,8 +151,8 @@ func TestIntrospectionAnswers(t *testing.T) {
 		{"an issuer that is no text", active().with("iss", 1), nil, IntrospectionUnavailable, IntrospectionUnavailable},
 		{"no issuer", active().with("iss", absent), nil, "", ""},
 		{"another subject", active().with("sub", "bob"), nil, IntrospectionMismatch, ""},
-		{"no subject", active().with("sub", absent), nil, "", ClaimMissing},
-		{"an empty subject", active().with("sub", ""), nil, IntrospectionMismatch, ClaimMissing},
+		{"no subject", active().with("sub", absent), nil, "", ""}, // the issuer's mapping may take another claim
+		{"an empty subject", active().with("sub", ""), nil, IntrospectionMismatch, ""},
 		{"a subject with a line break", active().with("sub", "a\nb"), nil, IntrospectionUnavailable, IntrospectionUnavailable},
 		{"another token id", active().with("jti", "t2"), nil, IntrospectionMismatch, ""},
 		{"another audience", active().with("aud", "somebody"), nil, WrongAudience, WrongAudience},
