@@ -34,18 +34,18 @@ func (e *examination) checkCaller(ctx context.Context) Check {
 		if refusal, ok := errors.AsType[*identity.Error](err); ok {
 			text = string(refusal.Reason) + ": " + strings.TrimPrefix(refusal.Error(), "verify token: "+string(refusal.Reason)+": ")
 		}
-		return check.fail(CallerRefused, withoutToken(text, e.Config.Caller),
+		return check.fail(CallerRefused, withoutToken(text, e.Caller),
 			"The agent refuses this token for the same reason. Get a new one from an issuer of the policy, for the audience that it names.", "")
 	}
-	e.caller = &caller{identity: id, roles: []string{}}
+	e.identified = &caller{identity: id, roles: []string{}}
 	for _, m := range e.Policy.Roles(policy.Caller{Issuer: id.Issuer, Subject: id.Subject, Claims: id.Claims}) {
 		if m.Held {
-			e.caller.roles = append(e.caller.roles, m.Role)
+			e.identified.roles = append(e.identified.roles, m.Role)
 		}
 	}
 	left := time.Until(id.Expiry)
-	check.Caller = &CallerFacts{Issuer: id.Issuer, Subject: clean(id.Subject), Roles: e.caller.roles, Expiry: seconds(left)}
-	check.Summary = clean(fmt.Sprintf("%s of issuer %s for %s, roles: %s", id.Subject, id.Issuer, span(left), listed(e.caller.roles)))
+	check.Caller = &CallerFacts{Issuer: id.Issuer, Subject: clean(id.Subject), Roles: e.identified.roles, Expiry: seconds(left)}
+	check.Summary = clean(fmt.Sprintf("%s of issuer %s for %s, roles: %s", id.Subject, id.Issuer, span(left), listed(e.identified.roles)))
 	return check
 }
 
@@ -58,7 +58,7 @@ func listed(names []string) string {
 
 // identify tries the fields in which issuers send tokens: a file does not say which one it is.
 func (e *examination) identify(ctx context.Context, now time.Time) (identity.Identity, error) {
-	token := e.Config.Caller
+	token := e.Caller
 	id, err := e.issuers.Identify(ctx, identity.Credentials{Authorization: secret.New("Bearer " + token.Reveal())}, now)
 	for _, field := range []string{identity.HeaderCloudflare, identity.HeaderIAP} {
 		if refusal, ok := errors.AsType[*identity.Error](err); !ok || refusal.Reason != identity.WrongHeader {
@@ -81,14 +81,14 @@ func (e *examination) exchanging(r *google.Request, g policy.Grant) (why, advice
 		r.Account, r.Delegates, r.Scopes, r.Lifetime = "", nil, nil, 0
 	}
 	switch {
-	case e.Config.Caller.Len() == 0:
+	case e.Caller.Len() == 0:
 		return "it exchanges the caller's own token, and there is none", "Name a file that holds the token of a caller with this role: --token FILE."
-	case e.caller == nil:
+	case e.identified == nil:
 		return "it exchanges the caller's own token, and that is refused", "Mend what is said of the caller first."
-	case !slices.Contains(e.caller.roles, g.Role):
-		return fmt.Sprintf("the caller does not have this role, but %s", listed(e.caller.roles)), "Use the token of a caller who has it."
+	case !slices.Contains(e.identified.roles, g.Role):
+		return fmt.Sprintf("the caller does not have this role, but %s", listed(e.identified.roles)), "Use the token of a caller who has it."
 	}
-	r.Subject, r.SubjectExpiry = e.Config.Caller, e.caller.identity.Expiry
+	r.Subject, r.SubjectExpiry = e.Caller, e.identified.identity.Expiry
 	r.SubjectDigest = sha256.Sum256([]byte(r.Subject.Reveal()))
 	return "", ""
 }

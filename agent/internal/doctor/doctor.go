@@ -92,11 +92,13 @@ type examination struct {
 	grants []policy.Grant
 
 	issuers *identity.Verifier
-	fetched func() map[string]time.Duration // how long each issuer's first fetch took, by name
+	started time.Time                       // when the issuers' keys were asked for
+	fetched func() map[string]time.Duration // how long that took, by the issuer's name, as far as it is known
 
 	own      google.Token // the agent's own; zero if it has none
 	universe string
-	caller   *caller // nil if there is none, or none that is accepted
+
+	identified *caller // nil if there is none, or none that is accepted
 }
 
 // checkRoles tries several roles at once and returns their checks in the order of the policy.

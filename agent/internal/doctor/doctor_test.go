@@ -2,14 +2,20 @@ package doctor
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -100,12 +106,10 @@ func TestIssuersLoseNothing(t *testing.T) {
     maxLifetime: 2h
     maxStale: 3h
     require: [jti]
-    subject: sub
-    groups: roles
-    email: email
+    map: { subject: sub, groups: roles, email: email }
     claims: { team: string }
     clients: [console]
-    introspection: { url: "https://login.example.com/introspect", clientID: agent, clientSecretFile: secret }
+    introspect: { url: "https://login.example.com/introspect", clientID: agent, clientSecretFile: secret }
     certificate: { dns: ["*.example.com"] }
 roles: { search: { as: vx-search, who: { corp: { roles: search-eng } } } }
 rules: { gemini: { allow: search, models: gemini-* } }
@@ -232,10 +236,10 @@ func TestRefusalsOfVertexAIAreExplained(t *testing.T) {
 		"no project": {refusing(403, "CONSUMER_INVALID", nil, "no"), ProjectRefused, Failed, "gcloud projects describe acme-ai"},
 		"a disabled API in a project that is no name": {refusing(403, "SERVICE_DISABLED", map[string]string{"consumer": "projects/$(id)"}, "no"), APIDisabled, Failed,
 			"gcloud services enable aiplatform.googleapis.com --project=acme-ai"},
-		"a precondition":         {refusing(400, "", nil, "Organization Policy constraint constraints/vertexai.allowedModels violated"), VertexRefused, Failed, ""},
-		"a redirect":             {readAnswer(302, nil), VertexRefused, Failed, ""},
-		"a page":                 {readAnswer(502, []byte("<html>")), GoogleUnavailable, Failed, ""},
-		"scopes":                 {refusing(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", nil, "no"), ScopeMissing, Warning, ""},
+		"a precondition":          {refusing(400, "", nil, "Organization Policy constraint constraints/vertexai.allowedModels violated"), VertexRefused, Failed, ""},
+		"a redirect":              {readAnswer(302, nil), VertexRefused, Failed, ""},
+		"a page":                  {readAnswer(502, []byte("<html>")), GoogleUnavailable, Failed, ""},
+		"scopes":                  {refusing(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", nil, "no"), ScopeMissing, Warning, ""},
 		"an answer of many kinds": {readAnswer(404, []byte(`{"error":"text"}`)), ModelMissing, Failed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,15 +271,14 @@ func TestRepeatedTokensAreNotShown(t *testing.T) {
 
 func TestCredentialFilesAreExplained(t *testing.T) {
 	for text, want := range map[string]string{
-		"x belongs to user 7, want root or user 8, which this process runs as":                                                          "ls -l '/x'",
-		"x can be written by others (mode 0666)":                                                                                        "chmod go-w '/x'",
-		"open /x: permission denied":                                                                                                    "ls -l '/x'",
+		"x belongs to user 7, want root or user 8, which this process runs as": "ls -l '/x'",
+		"x can be written by others (mode 0666)":                               "chmod go-w '/x'",
+		"open /x: permission denied":                                           "ls -l '/x'",
 		"it names a command to run, which is allowed only if the environment variable GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES is 1": "",
 		"type \"x\" is none of external_account": "",
 	} {
-		reason, advice, fix := explainFile(text, "/x")
-		if reason != CredentialFile || advice == "" || fix != want {
-			t.Errorf("%s: got %s, %q, want fix %q", text, reason, fix, want)
+		if advice, fix := explainFile(text, "/x"); advice == "" || fix != want {
+			t.Errorf("%s: got %q, %q, want fix %q", text, advice, fix, want)
 		}
 	}
 }
@@ -286,14 +289,14 @@ func TestMintsAreExplained(t *testing.T) {
 		detail string
 		want   Reason
 	}{
-		"401":             {google.CredentialsUnavailable, "IAM answered 401: no", CredentialsRefused},
-		"narrow scopes":   {google.AccountForbidden, "the access scopes of the machine leave out cloud-platform", ScopeMissing},
-		"a chain":         {google.AccountForbidden, "in the chain a > b each needs a role", PermissionMissing},
-		"STS is disabled": {google.MintInvalid, "the API sts.googleapis.com is disabled; STS answered 403", APIDisabled},
-		"another 400":     {google.MintInvalid, "IAM answered 400: bad scope", AnswerInvalid},
-		"no JWT":          {google.ExchangeUnsupported, "STS does not take the caller's token: it is not a JWT", ExchangeUnsupported},
+		"401":                            {google.CredentialsUnavailable, "IAM answered 401: no", CredentialsRefused},
+		"narrow scopes":                  {google.AccountForbidden, "the access scopes of the machine leave out cloud-platform", ScopeMissing},
+		"a chain":                        {google.AccountForbidden, "in the chain a > b each needs a role", PermissionMissing},
+		"STS is disabled":                {google.MintInvalid, "the API sts.googleapis.com is disabled; STS answered 403", APIDisabled},
+		"another 400":                    {google.MintInvalid, "IAM answered 400: bad scope", AnswerInvalid},
+		"no JWT":                         {google.ExchangeUnsupported, "STS does not take the caller's token: it is not a JWT", ExchangeUnsupported},
 		"a 503 that speaks of a timeout": {google.MintUnavailable, "IAM answered 503: upstream connect timeout", GoogleUnavailable},
-		"no request":      {google.MintInvalid, "account \"x\" is not the full e-mail of a service account", AnswerInvalid},
+		"no request":                     {google.MintInvalid, "account \"x\" is not the full e-mail of a service account", AnswerInvalid},
 	} {
 		if got, advice := explainMint(tt.reason, tt.detail); got != tt.want || advice == "" {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)
@@ -322,13 +325,220 @@ func machine(t *testing.T, vertex http.HandlerFunc) Config {
 	t.Cleanup(server.Close)
 	transport := server.Client().Transport.(*http.Transport).Clone()
 	transport.TLSClientConfig.ServerName = "example.com" // what the test server's certificate is for
-	dial := transport.DialContext
-	transport.DialContext = toServer(server.Listener.Addr().String(), dial)
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "europe-west1-aiplatform.googleapis.com:443" {
+			address = server.Listener.Addr().String()
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return Config{
-		Policy: loaded(t, strings.Replace(small, `"https://login.example.com"`, `"https://login.example.com", jwks: { keys: [`+usableKey+`] }`, 1)),
+		Policy: loaded(t, strings.Replace(small, "audience: vertex", "audience: vertex, jwks: { inline: '"+keySet(t)+"' }", 1)),
 		Client: &http.Client{Transport: transport}, Vertex: true,
 		Base:     google.BaseConfig{MetadataHost: strings.TrimPrefix(metadata.URL, "http://")},
 		Endpoint: iam.URL, Timeout: 5 * time.Second,
+	}
+}
+
+// keySet is a key set with one key that can be used and one that cannot.
+func keySet(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":%q,"y":%q},{"kty":"EC","crv":"P-256","kid":"b"}]}`,
+		encode(point[1:33]), encode(point[33:]))
+}
+
+func TestRunTriesEverything(t *testing.T) {
+	var asked atomic.Int32
+	c := machine(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if got, want := r.Host+r.URL.Path, "europe-west1-aiplatform.googleapis.com/v1/projects/acme-ai/locations/europe-west1/publishers/google/models/gemini-x:countTokens"; got != want {
+			t.Errorf("Vertex AI was asked for %s, want %s", got, want)
+		}
+		if got := r.Header.Get("Authorization"); got != "Bearer ya29.canary-of-the-role" {
+			t.Errorf("with %q", got)
+		}
+		_, _ = w.Write([]byte(`{"totalTokens": 1}`))
+	})
+	c.Model = "gemini-x"
+	got, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, check := range got.Checks {
+		lines = append(lines, fmt.Sprintf("%s %s: %s %s", check.title(), check.Status, check.Reason, check.Summary))
+	}
+	want := []string{
+		"identity ok:  agent@acme-ai.iam.gserviceaccount.com, from the metadata server",
+		"issuer corp warning: KEYS_DROPPED https://login.example.com: 1 usable key, 0s old, wanted again in N; 1 other cannot be used",
+		"role search ok:  vx-search@acme-ai.iam.gserviceaccount.com for 1h, cloud-platform",
+		"vertex search ok:  countTokens of gemini-x in europe-west1 of acme-ai: 200, 1 token",
+	}
+	lines[1] = regexp.MustCompile(`again in \w+`).ReplaceAllString(lines[1], "again in N")
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("checks (-want +got):\n%s", diff)
+	}
+	if !got.OK || got.Count(OK) != 3 || asked.Load() != 1 {
+		t.Errorf("OK %t, %d checks in order, Vertex AI asked %d times", got.OK, got.Count(OK), asked.Load())
+	}
+}
+
+// A server that repeats the token does not make it travel on.
+func TestNoReportHoldsAToken(t *testing.T) {
+	c := machine(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		said, _ := json.Marshal(r.Header.Get("Authorization"))
+		_, _ = fmt.Fprintf(w, `{"error":{"message":%s,"details":[{"reason":%s,"metadata":{"permission":%s,"consumer":%s}}]}}`, said, said, said, said)
+	})
+	c.Caller = secret.New("eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhIn0.canary-signature")
+	report, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := report.Write(&b, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	all := string(text) + b.String() + fmt.Sprintf("%+v", report)
+	if report.Count(Failed) != 2 || !strings.Contains(all, "it repeats a token") || !strings.Contains(all, "CALLER_REFUSED") {
+		t.Errorf("the report is not of what was to be tried: %s", all)
+	}
+	for _, canary := range []string{"ya29", "canary", "eyJ"} {
+		if at := strings.Index(all, canary); at >= 0 {
+			t.Errorf("the report holds %q: %.200s", canary, all[max(0, at-80):])
+		}
+	}
+}
+
+// Vertex AI must not be able to send the token elsewhere.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	var elsewhere atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	defer other.Close()
+	c := machine(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
+	report, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := report.Checks[len(report.Checks)-1]
+	if last.Reason != VertexRefused || last.Vertex.Status != http.StatusTemporaryRedirect || elsewhere.Load() != 0 {
+		t.Errorf("got %+v, and %d requests elsewhere", last, elsewhere.Load())
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	c := machine(t, func(http.ResponseWriter, *http.Request) {})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	report, err := Run(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.OK || report.Checks[0].Status != Failed || report.Checks[0].Reason != NoAnswer && report.Checks[0].Reason != NoMetadataServer {
+		t.Errorf("got %+v", report.Checks[0])
+	}
+}
+
+func TestRunNeedsItsParts(t *testing.T) {
+	whole := Config{Policy: loaded(t, small), Client: &http.Client{}}
+	noPolicy, noClient := whole, whole
+	noPolicy.Policy, noClient.Client = nil, nil
+	badIssuer := whole
+	badIssuer.Policy = loaded(t, strings.Replace(small, "audience: vertex", "audience: vertex, profile: iap", 1))
+	for name, c := range map[string]Config{"no policy": noPolicy, "no client": noClient, "an issuer that contradicts its profile": badIssuer} {
+		if report, err := Run(t.Context(), c); err == nil || len(report.Checks) > 0 {
+			t.Errorf("%s: got %d checks, error %v", name, len(report.Checks), err)
+		}
+	}
+}
+
+func TestWriteTellsTheSameThingOnce(t *testing.T) {
+	fail := func(name string) Check {
+		return Check{Kind: Role, Name: name, Latency: Milliseconds(1500 * time.Microsecond)}.fail(APIDisabled, "off", adviceAPI, "gcloud a\ngcloud b")
+	}
+	r := Report{Policy: Policy{Digest: strings.Repeat("d", 64), Roles: 1, Rules: 2}, Egress: Egress{Proxy: "proxy:3128"}, Checks: []Check{
+		{Kind: Identity, Status: OK, Summary: "me"}, fail("a"), fail("long-name"),
+		Check{Kind: Vertex, Name: "a"}.skip("no", "First."), Check{Kind: Vertex, Name: "b"}.skip("no", "First."),
+	}}
+	for _, tt := range []struct {
+		style Style
+		want  string
+	}{
+		{Style{ASCII: true}, `policy  1 role, 2 rules, digest dddddddddddd
+egress  by proxy proxy:3128, trusting the system's authorities
+
+ok   identity                 me
+FAIL role a             1 ms  off
+    API_DISABLED: The API is switched off in the project that is named. Enable it, and wait a minute or two.
+    $ gcloud a
+    $ gcloud b
+FAIL role long-name     1 ms  off
+    API_DISABLED: see above
+skip vertex a                 not checked: no
+    NOT_CHECKED: First.
+skip vertex b                 not checked: no
+`},
+		{Style{Colour: true}, "policy  1 role, 2 rules, digest dddddddddddd\negress  by proxy proxy:3128, trusting the system's authorities\n\n" +
+			"\x1b[1;32m✓\x1b[0m identity                 me\n\x1b[1;31m✗\x1b[0m role a             1 ms  off\n"},
+	} {
+		var b strings.Builder
+		if err := r.Write(&b, tt.style); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+		}
+		if tt.style.ASCII && strings.ContainsFunc(b.String(), func(r rune) bool { return r > '~' }) {
+			t.Error("there is more than ASCII")
+		}
+	}
+	if err := r.Write(full{}, Style{}); !errors.Is(err, errFull) {
+		t.Errorf("got error %v, want that of the writer", err)
+	}
+}
+
+var errFull = errors.New("full")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestSmallTexts(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 12 * time.Second: "12s", time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour: "1h", 12 * time.Hour: "12h", time.Hour + time.Minute: "1h1m",
+		10 * time.Hour: "10h", 20 * time.Minute: "20m",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%v) is %q, want %q", d, got, want)
+		}
+	}
+	if got, err := json.Marshal(Milliseconds(1234567)); string(got) != "1.23" || err != nil {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if got := quoted("a'b"); got != `'a'\''b'` {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestEgressFactsHoldNoPassword(t *testing.T) {
+	through := &url.URL{Scheme: "http", User: url.UserPassword("user", "canary"), Host: "proxy.example.com:3128"}
+	got := egressFacts(Config{Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(through)}}, CAFile: "/ca.pem"})
+	if want := (Egress{Proxy: "proxy.example.com:3128", Authorities: "/ca.pem"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -21,9 +21,12 @@ func (e *examination) checkIdentity(ctx context.Context) Check {
 	b := e.Base
 	b.Client, b.Log = e.Client, e.log
 	base, info, err := google.Credentials(ctx, b)
+	if err != nil && ctx.Err() != nil {
+		return check.fail(NoAnswer, err.Error(), "The check was ended before its time.", "")
+	}
 	if err != nil {
-		reason, advice, fix := explainFile(err.Error(), b.File)
-		return e.unlessNeeded(check.fail(reason, err.Error(), advice, fix))
+		advice, fix := explainFile(err.Error(), b.File)
+		return e.unlessNeeded(check.fail(CredentialFile, err.Error(), advice, fix))
 	}
 	e.universe = info.UniverseDomain
 	*check.Identity = IdentityFacts{Kind: info.Kind, Source: info.Source, File: info.File, Account: info.Account, LongLived: info.LongLived}
@@ -74,7 +77,7 @@ func (e *examination) fetchOwn(ctx context.Context, base google.Base) (google.To
 	account, err := source.Email(ctx)
 	source.Close() // and with it the goroutine that writes own
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+		err = fmt.Errorf("fetch the agent's own token: %w", context.Cause(ctx))
 	}
 	if err != nil {
 		return google.Token{}, err
@@ -127,21 +130,21 @@ func (c Check) skip(summary, advice string) Check {
 	return c
 }
 
-// explainFile says what is wrong with a credential file that was not taken.
-func explainFile(text, file string) (Reason, string, string) {
+// explainFile says what to do about a credential file that was not taken.
+func explainFile(text, file string) (advice, fix string) {
 	switch {
 	case strings.Contains(text, "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"):
-		return CredentialFile, "The file names a program to run. If that is meant, set the variable to 1 for the agent.", ""
+		return "The file names a program to run. If that is meant, set the variable to 1 for the agent.", ""
 	case strings.Contains(text, "can be written by others"):
-		return CredentialFile, "The file says which addresses get secrets and which commands are run, so nobody but its owner may write it.",
+		return "The file says which addresses get secrets and which commands are run, so nobody but its owner may write it.",
 			"chmod go-w " + quoted(file)
 	case strings.Contains(text, "belongs to user"):
-		return CredentialFile, "The file must belong to root or to the user that the agent runs as. Run the doctor as that user.", "ls -l " + quoted(file)
+		return "The file must belong to root or to the user that the agent runs as. Run the doctor as that user.", "ls -l " + quoted(file)
 	case strings.Contains(text, "no such file"), strings.Contains(text, "permission denied"):
-		return CredentialFile, "Check the path in google.credentials or GOOGLE_APPLICATION_CREDENTIALS, and that the agent's user can read it.",
+		return "Check the path in google.credentials or GOOGLE_APPLICATION_CREDENTIALS, and that the agent's user can read it.",
 			"ls -l " + quoted(file)
 	}
-	return CredentialFile, "Make the file again with `gcloud iam workload-identity-pools create-cred-config`, or download it again.", ""
+	return "Make the file again with `gcloud iam workload-identity-pools create-cred-config`, or download it again.", ""
 }
 
 // failIdentity returns c as failed with err, the outcome of a fetch of the agent's own token.

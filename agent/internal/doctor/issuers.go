@@ -19,13 +19,13 @@ import (
 func (e *examination) openIssuers() error {
 	var mu sync.Mutex
 	took := map[string]time.Duration{}
-	start := time.Now()
+	e.started = time.Now()
 	var err error
 	e.issuers, err = identity.New(issuersOf(e.Policy), identity.Options{Client: e.Client, Log: e.log, OnKeys: func(issuer string, _ int, _ error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if _, again := took[issuer]; !again {
-			took[issuer] = time.Since(start)
+			took[issuer] = time.Since(e.started)
 		}
 	}})
 	e.fetched = func() map[string]time.Duration {
@@ -46,7 +46,9 @@ func (e *examination) checkIssuers(ctx context.Context) []Check {
 	configured := e.Policy.Issuers()
 	for i, status := range e.issuers.Status() {
 		check := issuerCheck(configured[i], status)
-		check.Latency = Milliseconds(took[status.Name])
+		if configured[i].URL != "" {
+			check.Latency = Milliseconds(cmp.Or(took[status.Name], time.Since(e.started)-status.Age))
+		}
 		if check.Status == Failed && status.Error == "" && ctx.Err() != nil {
 			check = check.fail(NoAnswer, context.Cause(ctx).Error(), adviceSilence, "")
 		}

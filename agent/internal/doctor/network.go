@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 )
@@ -97,11 +98,11 @@ func egressFacts(c Config) Egress {
 	if !ok || transport.Proxy == nil {
 		return facts
 	}
-	r, err := http.NewRequest(http.MethodGet, cmp.Or(c.Endpoint, "https://iamcredentials.googleapis.com"), nil)
+	to, err := url.Parse(cmp.Or(c.Endpoint, "https://iamcredentials.googleapis.com"))
 	if err != nil {
 		return facts
 	}
-	if proxy, err := transport.Proxy(r); err == nil && proxy != nil {
+	if proxy, err := transport.Proxy(&http.Request{Method: http.MethodPost, URL: to}); err == nil && proxy != nil {
 		facts.Proxy = proxy.Host
 	}
 	return facts

@@ -32,9 +32,12 @@ func (e *examination) checkVertex(ctx context.Context, source *google.Source, r 
 	if e.Model != "" {
 		to.model = e.Model
 	}
+	if to.project == "" {
+		return check.skip("no project is known for it", "Write a project into the defaults of the policy, or into a rule of the role.")
+	}
 	call, err := to.call()
 	if err != nil {
-		return check.skip(err.Error(), "Write a project into the defaults of the policy, or into a rule of the role.")
+		return check.fail(VertexRefused, err.Error(), "Name a model of Google's as it stands in the path of a call, such as "+DefaultModel+".", "")
 	}
 	*check.Vertex = VertexFacts{Project: call.Project, Location: call.Location, Model: call.Model, Host: call.Host()}
 	ctx, cancel := e.bound(ctx)
@@ -80,9 +83,6 @@ type place struct{ project, location, model string }
 
 // call returns the call of countTokens there.
 func (p place) call() (policy.Call, error) {
-	if p.project == "" {
-		return policy.Call{}, errors.New("no project is known for it")
-	}
 	call, err := policy.ParseCall(http.MethodPost,
 		"/v1/projects/"+p.project+"/locations/"+p.location+"/publishers/google/models/"+p.model+":countTokens")
 	if err != nil {
