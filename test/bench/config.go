@@ -21,35 +21,44 @@ var slugs = map[string]string{none: "none", jwt: "jwt", library: "library", floo
 
 // Marks of haproxy-example/vertex.cfg, between which a variant differs from it.
 const (
-	asking     = "    # 3. Ask. "
-	forwarding = "    # 4. Forward "
-	answering  = "    # 6. The answer. "
-	filter     = "    filter spoe engine vertex "
+	asking    = "    # 3. Ask. "
+	answering = "    # 6. The answer. "
+	filter    = "    filter spoe engine vertex "
 )
 
 // configure returns the example's vertex.cfg for a variant. Those with an agent have it as it is. The others are never asked, and else
 // the same: listener, refusals, list of headers, backends and log.
 func configure(text, variant, key, token string) (string, error) {
-	var from, to, instead string
+	var instead string
 	switch variant {
 	case none:
-		from, to = asking, answering
-		instead = "    http-request set-var(txn.vertex.location) str(" + location + ")\n"
+		instead = forward
 	case jwt:
-		from, to = asking, forwarding
-		instead = strings.NewReplacer("KEY", key, "TOKEN", token, "ISSUER", sandboxIssuer, "AUDIENCE", sandboxAudience,
-			"GROUP", group, "HOST", host, "LOCATION", location).Replace(verify)
+		instead = verify + forward
 	default:
 		return text, nil
 	}
-	before, rest, ok1 := strings.Cut(text, from)
-	_, after, ok2 := strings.Cut(rest, to)
+	instead = strings.NewReplacer("KEY", key, "TOKEN", token, "ISSUER", sandboxIssuer, "AUDIENCE", sandboxAudience,
+		"GROUP", group, "HOST", host, "LOCATION", location).Replace(instead)
+	before, rest, ok1 := strings.Cut(text, asking)
+	_, after, ok2 := strings.Cut(rest, answering)
 	first, rest, ok3 := strings.Cut(before, filter)
 	_, last, ok4 := strings.Cut(rest, "\n")
 	if !ok1 || !ok2 || !ok3 || !ok4 {
-		return "", fmt.Errorf("the example's vertex.cfg has changed: %q, %q and %q are not there in this order", filter, from, to)
+		return "", fmt.Errorf("the example's vertex.cfg has changed: %q, %q and %q are not there in this order", filter, asking, answering)
 	}
-	return first + last + instead + to + after, nil
+	return first + last + instead + answering + withoutQuestions(after), nil
+}
+
+// withoutQuestions leaves out the lines that send something to the agent.
+func withoutQuestions(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, "send-spoe-group") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // verify is what HAProxy can do by itself: signature, algorithm, issuer, audience, times and a group, and one token for everybody.
@@ -64,11 +73,13 @@ const verify = `
     http-request deny deny_status 401 if { var(txn.bench_exp),sub(txn.bench_now) -m int lt 0 }
     http-request deny deny_status 401 unless { var(txn.bench_jwt),jwt_verify(txn.bench_alg,"KEY") -m int 1 }
     http-request deny deny_status 403 unless { var(txn.bench_jwt),jwt_payload_query('$.groups[0]') -m str GROUP }
-    http-request set-var(txn.vertex.uri) pathq
+`
+
+// forward is what the backends forward with.
+const forward = `    http-request set-var(txn.vertex.uri) pathq
     http-request set-var(txn.vertex.host) str(HOST)
     http-request set-var(txn.vertex.location) str(LOCATION)
     http-request set-var(req.vertex.token) str(TOKEN)
-    http-request set-var(txn.vertex.decision) str(allow)
 `
 
 // base is what stands in for the user's own haproxy.cfg.

@@ -34,7 +34,7 @@ func TestVariantsDifferFromTheExampleOnlyWhereTheyShould(t *testing.T) {
 			}
 			head, _, _ := strings.Cut(example, filter)
 			_, tail, _ := strings.Cut(example, answering)
-			if !strings.HasPrefix(got, head) || !strings.HasSuffix(got, tail) {
+			if !strings.HasPrefix(got, head) || !strings.HasSuffix(got, withoutQuestions(tail)) {
 				t.Error("what stands before the filter or after the question is not as in the example")
 			}
 			if gate := strings.Contains(got, "jwt_verify"); gate != (variant == jwt) {
