@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -48,6 +49,7 @@ type Agent struct {
 	reload    atomic.Pointer[ReloadStatus]
 	listening atomic.Bool
 	warm      atomic.Bool
+	warming   atomic.Int32 // warm-ups of reloads that have not ended
 }
 
 // snapshot is everything a request is judged by. A request sees one snapshot from its beginning to its end.
@@ -79,6 +81,10 @@ func New(cfg Config) (*Agent, error) {
 	a.tasks.New = func() any { return newTask(a) }
 	if err := a.Reload(); err != nil {
 		return nil, err
+	}
+	if err := cfg.Metrics.Registry.Register(newTokenMetrics(cfg.Tokens)); err != nil {
+		a.Close()
+		return nil, fmt.Errorf("agent: these metrics are another agent's: %w", err)
 	}
 	return a, nil
 }
@@ -113,7 +119,7 @@ func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Tim
 		return ans, err
 	}
 	question, unread := r.question(ans.call, now)
-	ans.body = question.Body
+	ans.body, ans.bodyState = question.Body, question.BodyState
 	ans.decision = who.session.Decide(ans.call, question)
 	clock.lap(&ans.decide)
 	switch {

@@ -23,6 +23,9 @@ type answer struct {
 	claims   []byte // of the caller, that the policy uses
 	call     policy.Call
 	body     *body.Facts // nil where it was not read
+
+	bodyState policy.BodyState
+
 	decision policy.Decision
 	token    google.Token
 	digest   string // of the policy

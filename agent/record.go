@@ -34,7 +34,7 @@ func (a *answer) describe(rec *audit.Record, r *request, now time.Time) {
 		Decision: verdict, Status: int(code), Reason: string(a.reason), Detail: cut(a.detail, maxURI),
 		Issuer: a.identity.Issuer, Subject: cut(a.identity.Subject, maxSubject), TokenID: cut(a.identity.TokenID, maxText), Source: textOf(r.Source),
 		Certificate: a.identity.Thumbprint, Claims: a.claims,
-		RoleAsked: cut(r.Role, maxText), BreakGlass: cut(r.Reason, maxText), TierAsked: tiers(r.Tier),
+		RoleAsked: cut(r.Role, maxText), BreakGlass: cut(r.Reason, maxText), Tier: cut(r.Tier.RequestType, 64), SharedTier: cut(r.Tier.SharedRequestType, 64),
 		HTTPMethod: cut(r.Method, 32), URI: cut(uri, maxURI), URIAsked: a.asked(),
 		Project: call.Project, Location: call.Location, Publisher: call.Publisher, Model: call.Model, Endpoint: call.Endpoint,
 		Method: call.Method, Stream: call.Stream,
@@ -43,9 +43,7 @@ func (a *answer) describe(rec *audit.Record, r *request, now time.Time) {
 		UserAgent: cut(r.UserAgent, maxText), TraceParent: cut(r.TraceParent, 64),
 		VerifyMicros: a.verify.Microseconds(), PolicyMicros: a.decide.Microseconds(), MintMicros: a.mint.Microseconds(),
 	}
-	if a.body != nil {
-		rec.Body = a.body.AppendJSON(nil)
-	}
+	rec.Body = a.recordedBody()
 	if a.allowed() {
 		rec.TokenFingerprint, rec.TokenExpiry = a.token.Fingerprint, a.token.Expiry
 	}
@@ -62,11 +60,20 @@ func (a *answer) asked() string {
 	return ""
 }
 
-func tiers(t policy.Tier) string {
-	if t == (policy.Tier{}) {
-		return ""
+// recordedBody is what the record says of the body: nothing if it was not asked for.
+func (a *answer) recordedBody() []byte {
+	switch a.bodyState {
+	case policy.BodyWhole:
+		return a.body.AppendJSON(nil)
+	case policy.BodyAbsent:
+		return []byte(`"none"`)
+	case policy.BodyTruncated:
+		return []byte(`"truncated"`)
+	case policy.BodyInvalid:
+		return []byte(`"unreadable"`)
+	case policy.BodyNotSeen:
 	}
-	return cut(t.RequestType, 64) + "/" + cut(t.SharedRequestType, 64)
+	return nil
 }
 
 func shadows(all []policy.ShadowRule) []string {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	celcommon "cel.dev/cel-go/common"
 	celast "cel.dev/cel-go/common/ast"
@@ -17,11 +18,27 @@ const AllClaims = "*"
 
 // ClaimsUsed returns the names of the claims, sorted, that decisions about callers of the issuer can depend on: those of `who`, of `when`,
 // and of what limits count by. What the issuer's own settings read is not among them. A decision whose record holds these, and those that
-// were absent as null, can be made again. It reads every expression anew: keep the result as long as the policy.
+// were absent as null, can be made again. The result is only to be read. The first call for an issuer reads every expression.
 func (p *Policy) ClaimsUsed(issuer string) []string {
-	if p == nil || p.model == nil {
+	if p == nil || p.used == nil {
 		return nil
 	}
+	if used := p.used[issuer]; used != nil {
+		return used()
+	}
+	return []string{}
+}
+
+// tellClaims has ClaimsUsed answer from the policy's model.
+func (p *Policy) tellClaims() {
+	p.used = make(map[string]func() []string, len(p.model.Issuers))
+	for i := range p.model.Issuers {
+		name := p.model.Issuers[i].Name
+		p.used[name] = sync.OnceValue(func() []string { return p.claimsUsed(name) })
+	}
+}
+
+func (p *Policy) claimsUsed(issuer string) []string {
 	used := map[string]bool{}
 	roles := map[string]bool{}
 	for i := range p.model.Roles {

@@ -26,17 +26,17 @@ func (p *Policy) Reach(role string, call Call, publisher, model string) Reach {
 	} else {
 		publisher, model = c.Publisher, c.Model
 	}
-	sight, ok := p.index.find(c, subject, publisher, model)
+	t, ok := newTarget(shape{subject, c.Surface != "", c.Group, c.Method, c.Location, c.Project, publisher, model, c.Endpoint})
 	number := p.roleNumber(role)
-	if !ok || number < 0 || sight.surface && !p.surfaces[sight.method] {
+	if !ok || number < 0 || t.surface && !p.surfaces[t.method] {
 		return reach
 	}
-	group := p.group([]int{number})
+	meets, group := p.index.search(&t), p.group([]int{number}) // what is remembered of shapes is for requests
 	for _, side := range []struct {
 		rules *ruleSet
 		to    *[]*Rule
 	}{{group.denies, &reach.Denies}, {group.allows[0], &reach.Allows}} {
-		found := newCommon(side.rules, sight.meets)
+		found := meets.commonWith(side.rules)
 		for n := found.next(); n >= 0; n = found.next() {
 			if r := p.rules[n]; r.Duties.Rewrite == "" || !c.ModelInBody {
 				*side.to = append(*side.to, r.Rule)

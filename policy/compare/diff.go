@@ -121,10 +121,22 @@ func fieldsThatDiffer(a, b any) []string {
 	for i := range x.NumField() {
 		f := x.Type().Field(i)
 		if f.IsExported() && !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
-			names = append(names, strings.ToLower(f.Name[:1])+f.Name[1:])
+			names = append(names, keyOf(f.Name))
 		}
 	}
 	return names
+}
+
+// keyOf returns the name of a field as it is written in the language, or nearly so: caFile for CAFile.
+func keyOf(field string) string {
+	capitals := strings.IndexFunc(field, func(r rune) bool { return r < 'A' || r > 'Z' })
+	switch {
+	case capitals < 0:
+		return strings.ToLower(field)
+	case capitals > 1:
+		capitals-- // the last one begins a word
+	}
+	return strings.ToLower(field[:capitals]) + field[capitals:]
 }
 
 // bare returns a rule without the places where it stands.

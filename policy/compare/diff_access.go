@@ -13,10 +13,14 @@ import (
 func accessChanges(before, after *policy.Policy, role string) (list []AccessChange, whole bool) {
 	a, b := before.Model(), after.Model()
 	x, y := rulesFor(a, role), rulesFor(b, role)
-	if alike(a, b, x, y, role) {
+	about := slices.Concat(x, y)
+	if sameNames(a, b) && (roleOf(a, role) == nil) == (roleOf(b, role) == nil) {
+		about = thoseThatDiffer(x, y)
+	}
+	if len(about) == 0 {
 		return nil, true
 	}
-	s := newSpace(slices.Concat(x, y), []*policy.Model{a, b}, &Query{})
+	s := newSpace(about, slices.Concat(x, y), []*policy.Model{a, b}, &Query{})
 	type key struct{ before, after string }
 	found := map[key]int{}
 	var calls [][]Calls
@@ -38,7 +42,7 @@ func accessChanges(before, after *policy.Policy, role string) (list []AccessChan
 	})
 	var all []AccessChange
 	for i, change := range list {
-		for _, change.Calls = range merge(calls[i], s.every()) {
+		for _, change.Calls = range merge(calls[i], every()) {
 			all = append(all, change)
 		}
 	}
@@ -62,22 +66,33 @@ func rulesFor(m *policy.Model, role string) []*policy.Rule {
 	return list
 }
 
-// alike reports whether what two policies say about a role's calls is the same, word for word.
-func alike(a, b *policy.Model, x, y []*policy.Rule, role string) bool {
-	if (roleOf(a, role) == nil) != (roleOf(b, role) == nil) || a.Project != b.Project || a.Location != b.Location || len(x) != len(y) ||
-		!maps.Equal(a.Aliases, b.Aliases) || !maps.Equal(a.Projects, b.Projects) || !maps.Equal(a.Endpoints, b.Endpoints) {
-		return false
+// sameNames reports whether two policies give names the same meaning.
+func sameNames(a, b *policy.Model) bool {
+	return a.Project == b.Project && a.Location == b.Location && maps.Equal(a.Aliases, b.Aliases) && maps.Equal(a.Projects, b.Projects) &&
+		maps.Equal(a.Endpoints, b.Endpoints)
+}
+
+// thoseThatDiffer returns the rules of each side that the other has not, or not word for word. A call that none of them concerns is decided
+// alike.
+func thoseThatDiffer(x, y []*policy.Rule) []*policy.Rule {
+	word := func(r *policy.Rule) policy.Rule {
+		one := bare(*r)
+		one.Roles, one.Except, one.Because = nil, nil, "" // that it is for the role is known
+		return one
 	}
-	texts := func(list []*policy.Rule) map[string]policy.Rule {
-		by := map[string]policy.Rule{}
-		for _, r := range list {
-			one := bare(*r)
-			one.Roles, one.Except, one.Because = nil, nil, ""
-			by[r.ID] = one
+	var list []*policy.Rule
+	for _, sides := range [][2][]*policy.Rule{{x, y}, {y, x}} {
+		others := map[string]*policy.Rule{}
+		for _, r := range sides[1] {
+			others[r.ID] = r
 		}
-		return by
+		for _, r := range sides[0] {
+			if other := others[r.ID]; other == nil || !reflect.DeepEqual(word(r), word(other)) {
+				list = append(list, r)
+			}
+		}
 	}
-	return reflect.DeepEqual(texts(x), texts(y))
+	return list
 }
 
 // kindOf says whether access is gained or lost.

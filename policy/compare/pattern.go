@@ -82,20 +82,25 @@ func (ps *patterns) add(names ...string) {
 	}
 }
 
-// close adds what two patterns have in common, until there are most of them, and reports whether that is all.
-func (ps *patterns) close(most int) bool {
-	own := ps.list
-	for i, p := range own {
-		for _, q := range own[:i] {
-			if p.literal() || q.literal() {
-				continue // what they have in common is the name that stands there already
+// meet adds what the patterns have in common with each of others, until there are most of them, and reports whether that is all.
+func (ps *patterns) meet(others []pattern, most int) bool {
+	if len(ps.list) > most {
+		ps.list = ps.list[:most]
+		return false
+	}
+	for _, p := range ps.list {
+		if p.literal() {
+			continue // it has nothing in common with others but itself
+		}
+		for _, q := range others {
+			both, ok := p.meet(q)
+			if !ok {
+				continue
 			}
-			if len(ps.list) >= most {
+			if len(ps.list) >= most && !ps.has[both] {
 				return false
 			}
-			if both, ok := p.meet(q); ok {
-				ps.add(string(both))
-			}
+			ps.add(string(both))
 		}
 	}
 	return true

@@ -94,23 +94,19 @@ func (r *Replay) fill(log io.Reader, full chan<- *batch, empty <-chan *batch) er
 			b.data = append(b.data, line...)
 			b.ends = append(b.ends, len(b.data))
 		}
-		if len(b.data) >= enough || err != nil {
-			full <- b
-			if err != nil {
-				break
-			}
-			b = <-empty
-			b.start(before, r.lines-before+1)
-		}
-		if err == nil {
+		if len(b.data) < enough && err == nil {
 			continue
 		}
-		if errors.Is(err, io.EOF) {
+		full <- b
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
+		case err != nil:
+			return err
 		}
-		return err
+		b = <-empty
+		b.start(before, r.lines-before+1)
 	}
-	return nil
 }
 
 func (b *batch) start(total, first int) { *b = batch{b.data[:0], b.ends[:0], first, total} }

@@ -21,19 +21,30 @@ var verbs = [...]string{ // never written
 	"fetchPredictOperation", "rawPredict", "streamRawPredict", "serverStreamingPredict", "explain", "directPredict", "directRawPredict",
 }
 
+// stands are the verbs of which each stands for its group: any other call of the group is one that rules cannot tell from it, unless they
+// name its method.
+var stands = [...]string{"generateContent", "streamGenerateContent", "countTokens", "embedContent", "predictLongRunning"} // never written
+
 const below = "/v1/projects/{project}/locations/{location}/"
 
-// inference returns the forms of all calls but those beyond inference. Some of them no server knows: the parser of calls tells.
-func inference() []form {
+// inference returns the forms of calls that are not beyond inference: one for each group, and those of the methods that are named. Some of
+// them no server knows: the parser of calls tells.
+func inference(named map[string]bool) []form {
 	var list []form
 	for _, verb := range verbs {
+		if !named[verb] && !slices.Contains(stands[:], verb) {
+			continue
+		}
 		list = append(list,
 			form{httpMethod: "POST", target: below + "publishers/{publisher}/models/{model}:" + verb},
 			form{httpMethod: "POST", target: below + "endpoints/{endpoint}:" + verb})
 	}
+	for _, f := range []struct{ method, path string }{{"chat.completions", "chat/completions"}, {"embeddings", "embeddings"}} {
+		if named[f.method] {
+			list = append(list, form{httpMethod: "POST", target: below + "endpoints/openapi/" + f.path})
+		}
+	}
 	return append(list,
-		form{httpMethod: "POST", target: below + "endpoints/openapi/chat/completions"},
-		form{httpMethod: "POST", target: below + "endpoints/openapi/embeddings"},
 		form{httpMethod: "GET", target: "/v1/publishers/google/models"},
 		form{httpMethod: "GET", target: "/v1/publishers/google/models/{model}"})
 }
@@ -67,45 +78,82 @@ type space struct {
 	whole      bool // nothing was left out
 }
 
-// maxModels is how many samples of models are looked at.
-const maxModels = 1500
+// maxModels is how many samples of models, and of other names, are looked at.
+const maxModels = 500
 
-// newSpace returns the calls that rules can tell apart, and those that a query asks about.
-func newSpace(rules []*policy.Rule, models []*policy.Model, q *Query) *space {
-	var locations, projects, publishers, names, endpoints patterns
-	s := &space{forms: inference(), named: map[string]bool{q.Method: true}}
-	publishers.add("google", "anthropic", "*")
-	names.add("*")
+// newSpace returns the calls that rules can tell apart, as far as one of some of them, about, can concern them. Where a query asks about
+// certain names, these take the place of the names in the rules.
+func newSpace(about, rules []*policy.Rule, models []*policy.Model, q *Query) *space {
+	s := &space{named: map[string]bool{q.Method: true}, whole: true}
+	var locations patterns
 	for _, r := range rules {
 		locations.add(r.Locations...)
-		projects.add(r.Projects...)
-		publishers.add(r.Publishers...)
-		endpoints.add(r.Endpoints...)
-		names.add(r.Models...)
-		for _, model := range r.Models {
-			if r.Effect == policy.Deny && !strings.Contains(model, "@") {
-				names.add(model + "@*") // which the rule is about as well
-			}
-		}
 		for _, name := range r.Methods {
 			s.named[name] = true
 		}
+		if r.Duties.Rewrite != "" { // it is not for calls that name their model in the body
+			s.named["chat.completions"], s.named["embeddings"] = true, true
+		}
 	}
-	for _, m := range models {
-		names.add(slices.Sorted(maps.Keys(m.Aliases))...)
-		projects.add(slices.Sorted(maps.Keys(m.Projects))...)
-		endpoints.add(slices.Sorted(maps.Keys(m.Endpoints))...)
-	}
-	q.add(&names, &publishers, &endpoints, &projects)
-	s.whole, s.locations = names.close(maxModels), classes(locations.list)
-	for _, ps := range []*patterns{&projects, &publishers, &endpoints} {
-		s.whole = ps.close(maxModels) && s.whole
-	}
-	s.projects, s.publishers, s.models, s.endpoints = projects.list, publishers.list, names.list, endpoints.list
+	s.locations, s.forms = classes(locations.list), inference(s.named)
 	for _, method := range slices.Sorted(maps.Keys(s.named)) {
 		s.forms = append(s.forms, beyond(method)...)
 	}
+	core, all := vocabularyOf(about, models), vocabularyOf(rules, models)
+	denies := vocabularyOf(slices.DeleteFunc(slices.Clone(rules), func(r *policy.Rule) bool { return r.Effect == policy.Allow }), nil)
+	q.replace(core)
+	for _, d := range []struct {
+		core, all, denies *patterns
+		to                *[]pattern
+	}{
+		{&core.models, &all.models, &denies.models, &s.models}, {&core.publishers, &all.publishers, &denies.publishers, &s.publishers},
+		{&core.endpoints, &all.endpoints, &denies.endpoints, &s.endpoints}, {&core.projects, &all.projects, &denies.projects, &s.projects},
+	} {
+		s.whole = d.core.meet(d.all.list, maxModels) && d.core.meet(d.denies.list, maxModels) && s.whole
+		*d.to = d.core.list
+	}
 	return s
+}
+
+// vocabulary is the names of calls in rules.
+type vocabulary struct{ models, publishers, endpoints, projects patterns }
+
+// vocabularyOf returns the names in rules, and those that the models define. Rules that do not name any are about all.
+func vocabularyOf(rules []*policy.Rule, models []*policy.Model) *vocabulary {
+	v := &vocabulary{}
+	v.publishers.add("google", "*") // the groups of some methods are others for models that are not Google's
+	for _, r := range rules {
+		v.projects.add(orAny(r.Projects)...)
+		v.publishers.add(r.Publishers...)
+		v.endpoints.add(r.Endpoints...)
+		if r.Effect == policy.Deny && r.Models == nil && r.Publishers == nil && r.Endpoints == nil {
+			v.endpoints.add("*")
+		}
+		v.models.add(orAny(r.Models)...)
+		if slices.Contains(r.Models, "count-tokens") { // which is a model of Anthropic's that only counts
+			v.publishers.add("anthropic")
+		}
+		for _, model := range r.Models {
+			if name, _, versioned := strings.Cut(model, "@"); r.Effect == policy.Deny && versioned {
+				v.models.add(name) // which the rule is about as well: nobody knows which version answers
+			} else if r.Effect == policy.Deny {
+				v.models.add(model + "@*")
+			}
+		}
+	}
+	for _, m := range models {
+		v.models.add(slices.Sorted(maps.Keys(m.Aliases))...)
+		v.projects.add(slices.Sorted(maps.Keys(m.Projects))...)
+		v.endpoints.add(slices.Sorted(maps.Keys(m.Endpoints))...)
+	}
+	return v
+}
+
+func orAny(names []string) []string {
+	if names == nil {
+		return []string{"*"}
+	}
+	return names
 }
 
 // classes puts the locations together that no pattern tells apart.
@@ -130,11 +178,8 @@ func classes(list []pattern) [][]string {
 	return classes
 }
 
-// every returns all names that are looked at, of the lists in which all of them can be said by a star.
-func (s *space) every() *Calls {
-	all := &Calls{Locations: slices.Sorted(slices.Values(slices.Concat(s.locations...)))}
-	return all
-}
+// every returns all names there are, of the lists in which all of them can be said by a star.
+func every() *Calls { return &Calls{Locations: slices.Sorted(maps.Keys(policy.Locations()))} }
 
 // names are those of one call; what is empty the call does not have.
 type names struct{ publisher, model, endpoint, project pattern }
@@ -156,7 +201,7 @@ func (s *space) each(f func(*sampleCall)) {
 				if !ok {
 					continue
 				}
-				key := c.at.Methods[0] + " " + c.Call.Surface + " " + c.publisher + " " + c.model + " " + string(n.endpoint) + " " + c.Location + " " + c.Project
+				key := c.at.Methods[0] + " " + string(c.Group) + " " + c.Surface + " " + c.publisher + " " + c.model + " " + string(n.endpoint) + " " + c.Location + " " + c.Project
 				if !seen[key] {
 					seen[key] = true
 					f(c)
@@ -198,6 +243,9 @@ func (s *space) names(f form, locations []string) iter.Seq[names] {
 // call returns the sample for some names, and false when there is no such call.
 func (s *space) call(f form, locations []string, n names) (*sampleCall, bool) {
 	parsed, err := f.call(locations, n)
+	if err == nil && parsed.ModelInBody { // then the path does not show whether there can be such a model
+		_, err = form{"POST", below + "publishers/{publisher}/models/{model}:generateContent", ""}.call([]string{"global"}, names{n.publisher, n.model, "", "p"})
+	}
 	if err != nil {
 		return nil, false
 	}

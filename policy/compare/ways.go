@@ -62,7 +62,7 @@ func (w way) covers(other way) bool {
 
 // uncovered returns the ways that none of others covers, as text.
 func uncovered(list, others []way) []string {
-	return texts(slices.DeleteFunc(list, func(w way) bool {
+	return texts(slices.DeleteFunc(slices.Clone(list), func(w way) bool {
 		return slices.ContainsFunc(others, func(o way) bool { return o.covers(w) })
 	}))
 }

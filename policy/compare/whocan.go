@@ -36,18 +36,21 @@ func (q *Query) model() (publisher, model pattern) {
 	return pattern(before), pattern(after)
 }
 
-// add adds the names of the query to the samples.
-func (q *Query) add(models, publishers, endpoints, projects *patterns) {
+// replace puts the names of the query in the place of others.
+func (q *Query) replace(v *vocabulary) {
 	if q.Model != "" {
 		publisher, model := q.model()
-		models.add(string(model))
-		publishers.add(string(publisher))
+		v.models, v.publishers = patterns{}, patterns{}
+		v.models.add(string(model))
+		v.publishers.add(string(publisher))
 	}
 	if q.Endpoint != "" {
-		endpoints.add(q.Endpoint)
+		v.endpoints = patterns{}
+		v.endpoints.add(q.Endpoint)
 	}
 	if q.Project != "" {
-		projects.add(q.Project)
+		v.projects = patterns{}
+		v.projects.add(q.Project)
 	}
 }
 
@@ -92,7 +95,8 @@ func WhoCan(p *policy.Policy, q Query) (list []Permission, whole bool) {
 // role returns the permissions of one role.
 func (q *Query) role(p *policy.Policy, role *policy.Role) ([]Permission, bool) {
 	m := p.Model()
-	s := newSpace(rulesFor(m, role.Name), []*policy.Model{m}, q)
+	rules := rulesFor(m, role.Name)
+	s := newSpace(rules, rules, []*policy.Model{m}, q)
 	if q.Location != "" {
 		s.locate(pattern(q.Location))
 	}
@@ -121,7 +125,7 @@ func (q *Query) role(p *policy.Policy, role *policy.Role) ([]Permission, bool) {
 		}
 	})
 	for i := range list {
-		list[i].Calls = merge(list[i].Calls, s.every())
+		list[i].Calls = merge(list[i].Calls, every())
 		list[i].Refused = refused[list[i].Rule]
 	}
 	slices.SortStableFunc(list, func(a, b Permission) int { return strings.Compare(a.Rule, b.Rule) })

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -74,6 +75,13 @@ func (l *Ledger) Grant(token string) (Grant, bool) {
 	defer l.mu.Unlock()
 	g, ok := l.grants[token]
 	return g, ok
+}
+
+// Tokens returns every token that is remembered with what it stands for. The map is the caller's own.
+func (l *Ledger) Tokens() map[string]Grant {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.grants)
 }
 
 // Expire makes every token of the account expire at once, as if it had been revoked, and returns how many that were.

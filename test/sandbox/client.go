@@ -67,12 +67,12 @@ func (r Result) String() string {
 	return fmt.Sprintf("%d %s", r.Status, r.Reason)
 }
 
-// Do makes the call through HAProxy. A refusal may come, and the connection end, while the client still writes a body of unknown length:
-// then the client has not seen the answer and asks again.
+// Do makes the call through HAProxy. A refusal may come, and the connection end, while the client still writes a body that is long or of
+// unknown length: then the client has not seen the answer and asks again.
 func (s *Sandbox) Do(ctx context.Context, c Call) (Result, error) {
 	for attempt := 1; ; attempt++ {
 		r, err := s.do(ctx, c)
-		if !c.NoLength || attempt == 3 || !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+		if !c.NoLength && len(c.Body) < 16<<10 || attempt == 5 || !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			return r, err
 		}
 	}
@@ -127,11 +127,23 @@ func (s *Sandbox) do(ctx context.Context, c Call) (Result, error) {
 		return Result{}, err
 	}
 	r := Result{Status: res.StatusCode, Header: res.Header, Body: string(text), Told: reasonOf(text)}
+	s.keep(r)
 	r.Reason = r.Told
 	if r.Told != "" {
 		err = s.findReason(&r)
 	}
 	return r, err
+}
+
+// maxAnswers bounds what is kept of answers.
+const maxAnswers = 64 << 20
+
+func (s *Sandbox) keep(r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.answers)+len(r.Body) < maxAnswers {
+		s.answers = fmt.Appendf(s.answers, "%v\n%s\n", r.Header, r.Body)
+	}
 }
 
 // findReason looks the request up in the agent's audit log, by its id.

@@ -73,8 +73,10 @@ type Sandbox struct {
 
 	passed *os.File // the unix socket, if the agent does not open it itself
 
-	mu    sync.Mutex
-	agent *process
+	mu      sync.Mutex
+	agent   *process
+	issued  []string // what Caller has returned
+	answers []byte   // what Do has got
 }
 
 // Accounts are the service accounts of the example's policy, which the agent may impersonate.

@@ -34,7 +34,25 @@ const (
 
 // Caller returns a token of the identity provider for a member of the group.
 func (s *Sandbox) Caller(group string, options ...fake.TokenOption) (string, error) {
-	return s.World.IDP.Token(group+"@example.com", append([]fake.TokenOption{fake.Groups(group)}, options...)...)
+	token, err := s.World.IDP.Token(group+"@example.com", append([]fake.TokenOption{fake.Groups(group)}, options...)...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.issued = append(s.issued, token)
+	return token, err
+}
+
+// Issued returns every token that Caller has returned.
+func (s *Sandbox) Issued() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.issued)
+}
+
+// Answers returns the headers and bodies of all answers that Do has got, one after another.
+func (s *Sandbox) Answers() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.answers)
 }
 
 // Play makes the call and tells what the caller got, what Vertex AI got, and as whom. It looks for the caller's credential in everything

@@ -30,6 +30,10 @@ func policyCommands() []policyCommand {
 		{"check", "DIR", "say whether the policy loads, and what is wrong or odd about it", policyCheck},
 		{"test", "DIR", "run the tests *_test.yaml beside the policy", policyTest},
 		{"fmt", "[FILE|DIR ...]", "write files of a policy in their one form", policyFmt},
+		{"explain", "DIR", "say what is decided about a call, and why", policyExplain},
+		{"diff", "DIR DIR", "say who gains and who loses what between two policies", policyDiff},
+		{"replay", "DIR", "decide an audit log again, and say what comes out otherwise", policyReplay},
+		{"who-can", "DIR", "say who may make a call, as whom, and under which conditions", policyWhoCan},
 		{"schema", "", "print the JSON Schema of a policy's files, for editors", policySchema},
 	}
 }

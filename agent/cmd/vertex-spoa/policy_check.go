@@ -23,6 +23,9 @@ func policyCheck(c *policyCommand, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
+	if err := servable(p, false); err != nil {
+		return err
+	}
 	warnings := p.Model().Warnings()
 	if err := printWarnings(s.err, warnings); err != nil {
 		return err

@@ -35,7 +35,8 @@ type Record struct {
 
 	RoleAsked  string // role the caller asked to act in
 	BreakGlass string // why the caller breaks the glass, in its own words
-	TierAsked  string // X-Vertex-AI-LLM-Request-Type and -Shared-Request-Type of the caller, separated by a slash; empty for neither
+	Tier       string // X-Vertex-AI-LLM-Request-Type, as the caller sent it
+	SharedTier string // X-Vertex-AI-LLM-Shared-Request-Type, likewise
 
 	HTTPMethod string // as received
 	URI        string // canonical path and query; where the call could not be parsed, the path as received, bounded and without a query
@@ -47,7 +48,7 @@ type Record struct {
 	Endpoint   string
 	Method     string // Vertex method
 	Stream     bool
-	Body       []byte // JSON object of what the body says, in numbers and names, if the decision needed it; never a prompt
+	Body       []byte // JSON of what the body says, if it was asked for: an object of numbers and names, never a prompt, or "none", "truncated" or "unreadable"
 
 	Role       string   // role the decision was made for
 	Rule       string   // rule that decided
@@ -83,7 +84,7 @@ func (r *Record) appendTo(b []byte) []byte {
 	for _, f := range [...]struct{ name, value string }{
 		{"reason", r.Reason}, {"detail", r.Detail},
 		{"issuer", r.Issuer}, {"subject", r.Subject}, {"jti", r.TokenID}, {"src", r.Source},
-		{"certificate", r.Certificate}, {"role_asked", r.RoleAsked}, {"break_glass", r.BreakGlass}, {"tier_asked", r.TierAsked},
+		{"certificate", r.Certificate}, {"role_asked", r.RoleAsked}, {"break_glass", r.BreakGlass}, {"tier", r.Tier}, {"shared_tier", r.SharedTier},
 		{"http_method", r.HTTPMethod}, {"uri", r.URI}, {"uri_asked", r.URIAsked}, {"project", r.Project}, {"location", r.Location},
 		{"publisher", r.Publisher}, {"model", r.Model}, {"endpoint", r.Endpoint}, {"method", r.Method},
 	} {
