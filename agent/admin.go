@@ -28,12 +28,13 @@ type readiness struct {
 	Time      time.Time               `json:"time"`
 }
 
-// ready is true once a policy is loaded, the socket listens and the first warm-up has ended. What is degraded afterwards, an issuer
-// that is down or a reload that was refused, stands in the body and not in the status: one dead issuer must not take every node out.
+// ready is true once a policy is loaded, the socket listens and the warm-up has ended, the first one or that of a policy put in force
+// since, which is when its bound is over at the latest. What is degraded afterwards, an issuer that is down or a reload that was refused,
+// stands in the body and not in the status: one dead issuer must not take every node out.
 func (a *Agent) readiness() readiness {
 	s := a.current.Load()
 	r := readiness{
-		Listening: a.listening.Load(), WarmedUp: a.warm.Load(), Policy: s.policy.Digest(), Reload: *a.reload.Load(),
+		Listening: a.listening.Load(), WarmedUp: a.warm.Load() && a.warming.Load() == 0, Policy: s.policy.Digest(), Reload: *a.reload.Load(),
 		Issuers: s.issuers.Status(), Identity: a.cfg.Tokens.Own(), Accounts: a.cfg.Tokens.Status(), Time: time.Now().UTC(),
 	}
 	r.Ready = r.Listening && r.WarmedUp
@@ -50,7 +51,7 @@ func (a *Agent) reloadNow(ctx context.Context) http.HandlerFunc {
 			return
 		}
 		a.WarnOfRevocations()
-		a.group.Go(func() { a.WarmUp(ctx) })
+		a.warmUpMeanwhile(ctx)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"policy": a.current.Load().policy.Digest()})
 	}

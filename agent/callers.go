@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -58,21 +57,6 @@ func newCallers(n int, issuers []identity.Issuer) (*callers, error) {
 	return c, nil
 }
 
-// key is the whole digest of what the caller has shown and where: nobody can make two such things with the same one, and the token itself
-// is not kept. A token without the certificate it came with is another caller.
-func key(c *identity.Credentials) [sha256.Size]byte {
-	var stack [2048]byte // most callers need no more
-	b := append(stack[:0], "caller 1"...)
-	for _, text := range [...]string{c.AssertionHeader, c.Authorization.Reveal(), c.Assertion.Reveal()} {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)
-	}
-	if c.Certificate.Used {
-		b = binary.BigEndian.AppendUint64(append(b, 1), uint64(c.Certificate.Result))
-	}
-	b = append(b, c.Certificate.DER...)
-	return sha256.Sum256(b)
-}
-
 // size is how many bytes of a request identify the caller.
 func size(c *identity.Credentials) int {
 	return c.Authorization.Len() + c.Assertion.Len() + len(c.Certificate.DER)
@@ -90,6 +74,7 @@ func (c *callers) get(k [sha256.Size]byte, v *identity.Verifier, now time.Time) 
 // put remembers a caller who was verified now.
 func (c *callers) put(k [sha256.Size]byte, e *caller, now time.Time) {
 	id := &e.identity
+	now = now.Round(0) // the clock on the wall is the one that the credentials go by
 	e.from, e.until = now, now.Add(maxRemembered)
 	for _, end := range [...]time.Time{id.Expiry, id.FreshUntil} {
 		if !end.IsZero() && end.Before(e.until) {
@@ -102,9 +87,11 @@ func (c *callers) put(k [sha256.Size]byte, e *caller, now time.Time) {
 	if !now.Before(e.until) {
 		return
 	}
-	c.entries.Remove(k) // what Add replaces it does not report
+	c.entries.Remove(k) // what is replaced is not reported, and would be counted for ever
 	c.bytes.Add(e.size)
-	c.entries.Add(k, e)
+	if _, found, _ := c.entries.PeekOrAdd(k, e); found { // of another request, at the same time
+		c.bytes.Add(-e.size)
+	}
 	for c.bytes.Load() > maxRememberedBytes {
 		if _, _, ok := c.entries.RemoveOldest(); !ok {
 			return
@@ -117,7 +104,7 @@ func (s *snapshot) identify(ctx context.Context, c *identity.Credentials, now ti
 	if s.callers == nil || size(c) > maxRememberedToken {
 		return s.verify(ctx, c, now)
 	}
-	k := key(c)
+	k := c.Digest()
 	if e, ok := s.callers.get(k, s.issuers, now); ok {
 		return e, s.clear(e)
 	}
@@ -135,13 +122,40 @@ func (s *snapshot) verify(ctx context.Context, c *identity.Credentials, now time
 	if err != nil {
 		return nil, err
 	}
-	e := &caller{identity: id, size: int64(4*size(c) + 1024)} // claims and what the policy makes of them
+	e := &caller{identity: id}
 	if err := s.clear(e); err != nil {
 		return nil, err
 	}
 	e.claims = policy.AppendClaims(nil, id.Claims, s.policy.ClaimsUsed(id.Issuer))
 	e.session = s.policy.Bind(policy.Caller{Issuer: id.Issuer, Subject: id.Subject, Claims: id.Claims})
+	e.size = e.weigh()
 	return e, nil
+}
+
+// weigh returns about how many bytes of memory the caller takes. The session shares the claims.
+func (e *caller) weigh() int64 {
+	const rest = 1 << 10
+	return rest + int64(len(e.claims)) + weight(e.identity.Claims)
+}
+
+// weight returns about how many bytes a claim takes, rather too many: {"":0}, six bytes of a token, is a map of its own.
+func weight(v any) int64 {
+	const box, object, member, element = 16, 352, 80, 32
+	total := int64(box)
+	switch v := v.(type) {
+	case string:
+		total += int64(len(v))
+	case []any:
+		for _, inner := range v {
+			total += element + weight(inner)
+		}
+	case map[string]any:
+		total += object
+		for name, inner := range v {
+			total += member + int64(len(name)) + weight(inner)
+		}
+	}
+	return total
 }
 
 // clear returns an error if the deny list names the caller.

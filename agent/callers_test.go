@@ -14,7 +14,6 @@ import (
 
 	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/agent/internal/secret"
-	"vertex-spoa/policy"
 )
 
 // remembering returns a world that remembers callers, with one in its memory.
@@ -36,7 +35,7 @@ func remembering(t *testing.T) (w *world, c *identity.Credentials) {
 // remembered reports whether the caller would be taken without a look at the signature.
 func remembered(w *world, c *identity.Credentials, now time.Time) bool {
 	s := w.current.Load()
-	_, ok := s.callers.get(key(c), s.issuers, now)
+	_, ok := s.callers.get(c.Digest(), s.issuers, now)
 	return ok
 }
 
@@ -60,10 +59,12 @@ func TestWhatIsShownOtherwiseIsAnotherCaller(t *testing.T) {
 	bare := secret.New(c.Authorization.Reveal()[len("Bearer "):])
 	for name, other := range map[string]identity.Credentials{
 		"another token":              {Authorization: secret.New(c.Authorization.Reveal() + "x")},
-		"another scheme":             {Authorization: secret.New("bearer " + bare.Reveal())},
+		"no scheme":                  {Authorization: bare},
+		"another scheme":             {Authorization: secret.New("Basic " + bare.Reveal())},
 		"the token in another field": {Assertion: bare, AssertionHeader: identity.HeaderIAP},
 		"a certificate":              {Authorization: c.Authorization, Certificate: identity.ClientCertificate{Used: true, DER: []byte("der")}},
 		"a certificate not used":     {Authorization: c.Authorization, Certificate: identity.ClientCertificate{DER: []byte("der")}},
+		"faults of no certificate":   {Authorization: c.Authorization, Certificate: identity.ClientCertificate{Result: 21}},
 		"a certificate with faults":  {Authorization: c.Authorization, Certificate: identity.ClientCertificate{Used: true, Result: 1, DER: []byte("der")}},
 	} {
 		if remembered(w, &other, time.Now()) {
@@ -72,6 +73,62 @@ func TestWhatIsShownOtherwiseIsAnotherCaller(t *testing.T) {
 	}
 	if !remembered(w, c, time.Now()) {
 		t.Error("the caller itself is not remembered")
+	}
+	// Else one token would fill the memory, in as many spellings of what stands before it.
+	for _, scheme := range []string{"bearer ", "BEARER ", "Bearer    "} {
+		if !remembered(w, &identity.Credentials{Authorization: secret.New(scheme + bare.Reveal())}, time.Now()) {
+			t.Errorf("behind %q the token is another caller's", scheme)
+		}
+	}
+}
+
+// Callers who are verified at the same time, with the same token, are one.
+func TestTheMemoryCountsEachCallerOnce(t *testing.T) {
+	now := time.Now()
+	c, err := newCallers(100, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for i := range 2000 {
+				c.put([sha256.Size]byte{byte(i % 8)}, &caller{identity: identity.Identity{Expiry: now.Add(time.Hour)}, size: 10}, now)
+			}
+		})
+	}
+	group.Wait()
+	if got, want := c.bytes.Load(), int64(10*c.entries.Len()); got != want || c.entries.Len() != 8 {
+		t.Errorf("%d callers take %d bytes, want 8 and %d", c.entries.Len(), got, want)
+	}
+}
+
+// What a caller takes up depends on the claims, which can be many times as large in memory as they are written.
+func TestTheMemoryKnowsWhatClaimsTake(t *testing.T) {
+	sizeOf := func(claims map[string]any) int64 {
+		return (&caller{identity: identity.Identity{Claims: claims}}).weigh()
+	}
+	small := sizeOf(map[string]any{"sub": "alice", "exp": int64(1), "groups": []any{"a", "b"}})
+	var objects []any
+	for range 1000 {
+		objects = append(objects, map[string]any{"": int64(0)})
+	}
+	if got := sizeOf(map[string]any{"x": objects}); small > 4<<10 || got < 300*1000 {
+		t.Errorf("a few claims count as %d bytes, a thousand small objects as %d; want at most 4 KiB, and at least 300 KB", small, got)
+	}
+}
+
+// A clock that is set while a caller is remembered counts: not the time that this machine was awake.
+func TestTheMemoryGoesByTheClockOnTheWall(t *testing.T) {
+	now := time.Now()
+	c, err := newCallers(1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.put([32]byte{}, &caller{identity: identity.Identity{Expiry: now.Add(time.Hour)}}, now)
+	e, _ := c.entries.Get([32]byte{})
+	if e.from != e.from.Round(0) || e.until != e.until.Round(0) {
+		t.Errorf("remembered from %v until %v, want no monotonic reading in them", e.from, e.until)
 	}
 }
 
@@ -102,7 +159,7 @@ func TestAReloadForgetsCallers(t *testing.T) {
 func TestOtherKeysForgetCallers(t *testing.T) {
 	w, c := remembering(t)
 	s := w.current.Load()
-	e, _ := s.callers.entries.Get(key(c))
+	e, _ := s.callers.entries.Get(c.Digest())
 	if e.identity.Generation != s.issuers.Generation("corp") || e.identity.Generation == 0 {
 		t.Fatalf("generation %d, want the issuer's %d", e.identity.Generation, s.issuers.Generation("corp"))
 	}
@@ -147,6 +204,40 @@ func TestRevocationReachesRememberedCallers(t *testing.T) {
 		if got := errors.As(err, &refused); got != (tt.want != "") || got && refused.Reason != tt.want {
 			t.Errorf("%s: got %v, want reason %q", tt.list, err, tt.want)
 		}
+	}
+}
+
+// A revocation that lands while its caller is being verified is not lost: not between the look at the list and the memory either.
+func TestARevocationDuringVerificationIsNotLost(t *testing.T) {
+	w, c := remembering(t)
+	s := w.current.Load()
+	s.callers.entries.Purge()
+	now := time.Now()
+	e, err := s.verify(immediately, c, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(filepath.Dir(filepath.Dir(w.policy)), "revoked.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\nrevoked:\n  - { issuer: corp, jti: "+e.identity.TokenID+" }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		w.cfg.Revoked.Watch(ctx, time.Millisecond)
+	}()
+	defer func() { cancel(); <-watched }()
+	for epoch := s.revocations.Epoch(); s.revocations.Epoch() == epoch; {
+		<-time.After(time.Millisecond)
+	}
+	s.callers.put(c.Digest(), e, now)
+	if !remembered(w, c, now) {
+		t.Fatal("the caller is not remembered: the test shows nothing")
+	}
+	var refused *identity.Error
+	if _, err := s.identify(immediately, c, now); !errors.As(err, &refused) || refused.Reason != identity.Revoked {
+		t.Errorf("got %v, want reason %s", err, identity.Revoked)
 	}
 }
 
@@ -220,8 +311,7 @@ func TestTheSessionIsOfThePolicyInForce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want *policy.Policy = s.policy
-		if e.session.Policy() != want {
+		if e.session.Policy() != s.policy {
 			t.Error("the session is of another policy")
 		}
 		if err := w.Reload(); err != nil {

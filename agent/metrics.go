@@ -30,6 +30,7 @@ type Metrics struct {
 	exchanges    *prometheus.CounterVec
 	keyFetches   *prometheus.CounterVec
 	keys         *prometheus.GaugeVec
+	keysTime     *prometheus.GaugeVec
 	reloads      *prometheus.CounterVec
 	reloadTime   prometheus.Gauge
 	revocations  *prometheus.CounterVec
@@ -70,6 +71,9 @@ func NewMetrics() *Metrics {
 		keys: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "vertex_spoa", Name: "issuer_keys", Help: "Usable keys of an issuer after the last good fetch.",
 		}, []string{"issuer"}),
+		keysTime: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "vertex_spoa", Name: "issuer_keys_fetched_timestamp_seconds", Help: "Time of the last good fetch of an issuer's keys.",
+		}, []string{"issuer"}),
 		reloads:     counter("policy_reloads_total", "Attempts to load the policy by result.", "result"),
 		reloadTime:  gauge("policy_loaded_timestamp_seconds", "Time of the last successful load of the policy."),
 		revocations: counter("revocation_reloads_total", "Attempts to load a changed deny list by result.", "result"),
@@ -78,7 +82,7 @@ func NewMetrics() *Metrics {
 		spopErrors:  counter("spop_errors_total", "SPOP errors by kind.", "kind"),
 	}
 	m.verify, m.decide, m.mint = m.stages.WithLabelValues("verify"), m.stages.WithLabelValues("policy"), m.stages.WithLabelValues("mint")
-	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.rejected, m.mints, m.mintDuration, m.exchanges, m.keyFetches, m.keys, m.reloads,
+	m.Registry.MustRegister(m.decisions, m.stages, m.auditErrors, m.withheld, m.rejected, m.mints, m.mintDuration, m.exchanges, m.keyFetches, m.keys, m.keysTime, m.reloads,
 		m.reloadTime, m.revocations, m.connections, m.frames, m.spopErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -132,6 +136,7 @@ func (m *Metrics) keysFetched(issuer string, keys int, err error) {
 	m.keyFetches.WithLabelValues(issuer, result(err)).Inc()
 	if err == nil {
 		m.keys.WithLabelValues(issuer).Set(float64(keys))
+		m.keysTime.WithLabelValues(issuer).SetToCurrentTime()
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // parts that are never meant.
 func checkURL(address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Hostname() == "" {
 		return fmt.Errorf("%s is not an absolute URL", shown(address))
 	}
 	if u.User != nil || u.Fragment != "" {
@@ -23,6 +23,9 @@ func checkURL(address string) error {
 	}
 	return nil
 }
+
+// secure reports whether an address that checkURL has passed is one with transport security.
+func secure(address string) bool { return strings.HasPrefix(strings.ToLower(address), "https:") }
 
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)

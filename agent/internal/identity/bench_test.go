@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"vertex-spoa/agent/internal/secret"
@@ -85,6 +86,11 @@ func BenchmarkRefuse(b *testing.B) {
 		"UnknownIssuer": compact("ES256", p256Private(), goodHeader("ES256").String(), goodClaims("https://evil").String()),
 		"UnknownKey":    compact("ES256", p256Private(), goodHeader("ES256").with("kid", "x").String(), goodClaims(p.URL).String()),
 		"Malformed":     "a.b.c",
+		// The costliest that the reader lets pass: numbers halfway between two of float64, and many small objects.
+		"UnknownIssuer, numbers": compact("ES256", p256Private(), goodHeader("ES256").String(), filled(`9007199254740993.0`)),
+		"UnknownIssuer, objects": compact("ES256", p256Private(), goodHeader("ES256").String(), filled(`{"":{"":{"":{"":{"":0}}}}}`)),
+		// And what the reader does not let pass, because it would cost a hundred times as much.
+		"Malformed, tiny numbers": compact("ES256", p256Private(), goodHeader("ES256").String(), filled(`3e-324`)),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -95,4 +101,10 @@ func BenchmarkRefuse(b *testing.B) {
 			}
 		})
 	}
+}
+
+// filled returns claims of nobody that are as long as a token may be, and full of values.
+func filled(value string) string {
+	const room = 8900
+	return `{"iss":"https://evil","x":[` + strings.Repeat(value+",", room/(len(value)+1)-5) + value + `]}`
 }

@@ -2,7 +2,10 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +25,26 @@ type Credentials struct {
 	Assertion       secret.Text // complete value of another field that carries a token, or empty
 	AssertionHeader string      // lower-case name of that field
 	Certificate     ClientCertificate
+}
+
+// Digest returns the SHA-256 of everything that Identify looks at: nobody can make two Credentials with the same one that are not judged
+// alike. How a scheme is written, and how many spaces follow it, does not count.
+func (c *Credentials) Digest() [sha256.Size]byte {
+	var stack [2048]byte // most callers need no more
+	b := append(stack[:0], "caller 2"...)
+	authorization := c.Authorization.Reveal()
+	text, bearing := afterScheme(authorization)
+	if bearing {
+		authorization = text
+	}
+	b = strconv.AppendBool(b, bearing)
+	for _, text := range [...]string{c.AssertionHeader, authorization, c.Assertion.Reveal()} {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)
+	}
+	b = strconv.AppendBool(b, c.Certificate.Used)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Certificate.Result))
+	b = append(b, c.Certificate.DER...)
+	return sha256.Sum256(b)
 }
 
 // token returns the token of c and the field it came in. Without one both are empty.
@@ -148,6 +171,7 @@ func (i *issuer) byOpaque(ctx context.Context, text, field string, presented *ce
 	if err != nil {
 		return Identity{}, err
 	}
+	id.Generation = i.generation()
 	id.forgetAt(until)
 	return id, nil
 }
@@ -155,7 +179,8 @@ func (i *issuer) byOpaque(ctx context.Context, text, field string, presented *ce
 // issuerOf returns the one configured issuer in whose name the claims are. Nothing of them is authentic yet.
 func (v *Verifier) issuerOf(c *claims) (*issuer, error) {
 	_, named := c.all["iss"]
-	if i := v.byURL[c.issuer]; i != nil && named { // golang-jwt compares it again, after the signature
+	i := v.byURL[c.issuer]
+	if i != nil && named && (i.profile.accepts == nil || i.profile.accepts(i, c)) { // compared again after the signature
 		return i, nil
 	}
 	for _, i := range v.several {

@@ -231,6 +231,9 @@ func TestIssuersAreAskedAboutTokens(t *testing.T) {
 			if err == nil && (got.Subject != "alice" || !got.FreshUntil.Equal(now.Add(30*time.Second)) || got.IssuerURL == "") {
 				t.Errorf("Verify = %q of %q, fresh until %v, want alice for 30 s", got.Subject, got.IssuerURL, got.FreshUntil)
 			}
+			if err == nil && got.Generation != v.Generation("corp") && got.Generation != v.Generation("plain") {
+				t.Error("the caller's generation is none of its issuer: nobody could remember it")
+			}
 			if asked := s.questions.Load() > before; asked != (c.answer != nil) {
 				t.Errorf("the issuer was asked: %v, want %v", asked, c.answer != nil)
 			}

@@ -15,12 +15,15 @@ const (
 	maxQuestions = 64   // to one issuer at once
 	maxAnswers   = 2048 // remembered, of either kind, in each of two halves
 	inactiveFor  = 5 * time.Second
+
+	maxGuesses       = 1000 // answers that a token is inactive, before no more questions are asked
+	guessesPerSecond = 200  // of them that are forgotten
 )
 
 // introspector asks one issuer about tokens and remembers the answers for a while. About one token it asks once at a time, however many
 // requests carry it; about different ones, up to 64 at once, beyond which requests are refused. That a token is inactive is remembered
-// for at most 5 s, and apart from what is remembered of active ones, so that a flood of bad tokens drives out no good ones. Failures are
-// not remembered.
+// for at most 5 s, and apart from what is remembered of active ones, so that a flood of bad tokens drives out no good ones. Nor does it
+// flood the issuer: beyond 200 inactive tokens a second, and 1000 at once, nothing is asked for a while. Failures are not remembered.
 //
 // It has no goroutine: the first request that needs an answer fetches it for all. Its methods are safe for concurrent use.
 type introspector struct {
@@ -36,6 +39,8 @@ type introspector struct {
 	flights  map[tokenKey]*flight
 	active   recent[*answer]
 	inactive recent[inactive]
+	guesses  float64   // inactive tokens of late
+	counted  time.Time // when guesses was last brought up to date
 }
 
 // tokenKey is the SHA-256 of a token. The token itself is not kept.
@@ -80,7 +85,12 @@ func newIntrospector(c Introspection, i Issuer, client *http.Client) (*introspec
 // close gives idle connections back. Requests under way can still ask.
 func (n *introspector) close() { n.client.CloseIdleConnections() }
 
-// ask returns the issuer's answer about an active token, from memory or from the issuer.
+// gaveUp is what becomes of a request that does not wait for an answer.
+func gaveUp(cause error) error {
+	return &Error{Reason: IntrospectionUnavailable, Detail: "gave up waiting for the answer", Err: cause}
+}
+
+// ask returns the issuer's answer about an active token, from memory or from the issuer. When ctx is done it asks nobody.
 func (n *introspector) ask(ctx context.Context, token secret.Text, now time.Time) (*answer, error) {
 	k := sha256.Sum256([]byte(token.Reveal()))
 	n.mu.Lock()
@@ -95,6 +105,12 @@ func (n *introspector) ask(ctx context.Context, token secret.Text, now time.Time
 	f, leads := n.flights[k], false
 	switch {
 	case f != nil:
+	case ctx.Err() != nil: // whoever begins a flight sees it through
+		n.mu.Unlock()
+		return nil, gaveUp(ctx.Err())
+	case n.guessing(now) >= maxGuesses:
+		n.mu.Unlock()
+		return nil, refuse(IntrospectionUnavailable, "host %q called too many tokens inactive", n.host)
 	case len(n.flights) >= maxQuestions:
 		n.mu.Unlock()
 		return nil, refuse(IntrospectionUnavailable, "host %q is asked %d questions already", n.host, maxQuestions)
@@ -105,13 +121,22 @@ func (n *introspector) ask(ctx context.Context, token secret.Text, now time.Time
 	n.mu.Unlock()
 	if leads {
 		n.fly(ctx, k, f, token, now)
+		return f.answer, f.err
 	}
 	select {
 	case <-f.done:
 		return f.answer, f.err
 	case <-ctx.Done():
-		return nil, &Error{Reason: IntrospectionUnavailable, Detail: "gave up waiting for the answer", Err: ctx.Err()}
+		return nil, gaveUp(ctx.Err())
 	}
+}
+
+// guessing returns how many inactive tokens there were of late. The caller holds the lock.
+func (n *introspector) guessing(now time.Time) float64 {
+	if passed := now.Sub(n.counted); passed > 0 {
+		n.guesses, n.counted = max(0, n.guesses-passed.Seconds()*guessesPerSecond), now
+	}
+	return n.guesses
 }
 
 // fly asks and lets the others know. Others wait for the answer, so it goes on when the request that asked is given up.
@@ -125,6 +150,7 @@ func (n *introspector) fly(ctx context.Context, k tokenKey, f *flight, token sec
 	case f.err == nil:
 		n.active.put(k, f.answer)
 	case reason(f.err) == TokenInactive:
+		n.guesses++
 		n.inactive.put(k, inactive{f.err, now.Add(min(inactiveFor, n.config.CacheFor))})
 	}
 }

@@ -494,6 +494,41 @@ func TestIntrospectionIsSingleFlight(t *testing.T) {
 	})
 }
 
+// A caller that must not wait does not, and what it did not wait for is asked for by the next who may.
+func TestIntrospectionDoesNotWaitWhenTheContextIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newSimulatedEndpoint(t, 0)
+		exp := time.Now().Unix() + 300
+		s.answer(func(*http.Request) (*http.Response, error) {
+			<-time.After(200 * time.Millisecond)
+			return respond(200, active().with("exp", exp, "iat", absent).String(), "Content-Type", "application/json"), nil
+		})
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		ask := func(ctx context.Context) (time.Duration, error) {
+			begin := time.Now()
+			_, err := n.confirm(ctx, secret.New("a.b.c"), ownClaims(t), nil, begin)
+			return time.Since(begin), err
+		}
+		for range 2 {
+			if took, err := ask(done); took != 0 || !errors.Is(err, context.Canceled) || reasonOf(t, err) != IntrospectionUnavailable {
+				t.Errorf("nothing in hand: %v after %v, want the context's error at once", err, took)
+			}
+		}
+		if s.questions() != 0 {
+			t.Errorf("%d questions of callers who do not wait for the answer", s.questions())
+		}
+		if took, err := ask(t.Context()); err != nil || took != 200*time.Millisecond {
+			t.Errorf("a caller who may wait: %v after %v", err, took)
+		}
+		for range 20 {
+			if took, err := ask(done); err != nil || took != 0 {
+				t.Fatalf("with the answer in hand: %v after %v, want none at once", err, took)
+			}
+		}
+	})
+}
+
 // What many bad tokens can do to the endpoint is bounded, and it does not make good ones forgotten.
 func TestIntrospectionUnderAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -526,6 +561,7 @@ func TestIntrospectionUnderAFlood(t *testing.T) {
 		}
 		s.say(object{"active": false})
 		for i := range 3 * maxAnswers {
+			<-time.After(6 * time.Millisecond) // slower than bad answers are allowed for
 			if _, err := n.confirm(context.Background(), secret.New(fmt.Sprint(i)), ownClaims(t), nil, time.Now()); reasonOf(t, err) != TokenInactive {
 				t.Fatalf("got %v, want %s", err, TokenInactive)
 			}
@@ -536,6 +572,42 @@ func TestIntrospectionUnderAFlood(t *testing.T) {
 		}
 		if held := len(n.inactive.young) + len(n.inactive.old); held > 2*maxAnswers {
 			t.Errorf("%d inactive tokens are remembered, more than %d", held, 2*maxAnswers)
+		}
+	})
+}
+
+// Guessing at tokens does not make the issuer work for the guesser: bad answers have a budget, which good ones do not spend.
+func TestIntrospectionOfGuessesHasABudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newSimulatedEndpoint(t, time.Minute)
+		guesses := 0
+		guess := func(times int) (unavailable int) {
+			for range times {
+				guesses++
+				_, err := n.confirm(context.Background(), secret.New(fmt.Sprint(guesses)), ownClaims(t), nil, time.Now())
+				if reasonOf(t, err) == IntrospectionUnavailable {
+					unavailable++
+				}
+			}
+			return unavailable
+		}
+		if got := guess(2 * maxGuesses); got != 0 || s.questions() != 2*maxGuesses {
+			t.Errorf("good tokens: %d refused, %d questions; they have no budget", got, s.questions())
+		}
+		s.say(object{"active": false})
+		before := s.questions()
+		if got := guess(2 * maxGuesses); got != maxGuesses || s.questions()-before != maxGuesses {
+			t.Errorf("%d refused, %d questions, want %d of each", got, s.questions()-before, maxGuesses)
+		}
+		<-time.After(time.Second)
+		before = s.questions()
+		if got := guess(2 * maxGuesses); s.questions()-before != guessesPerSecond || got != 2*maxGuesses-guessesPerSecond {
+			t.Errorf("a second later: %d refused, %d questions, want %d questions", got, s.questions()-before, guessesPerSecond)
+		}
+		<-time.After(time.Hour)
+		before = s.questions()
+		if guess(2 * maxGuesses); s.questions()-before != maxGuesses {
+			t.Errorf("an hour later: %d questions, want %d", s.questions()-before, maxGuesses)
 		}
 	})
 }

@@ -149,6 +149,21 @@ func TestDiscoveryMustBeTheIssuersOwn(t *testing.T) {
 	}
 }
 
+// Keys must not come over a weaker connection than the document that says where they are: what listens on this machine without TLS is
+// not what an issuer elsewhere may speak of.
+func TestKeysAreAsWellProtectedAsTheirDiscovery(t *testing.T) {
+	local := newProvider(t, jwk(p256Private(), "k-ES256"))
+	var self string
+	server, authority := tlsProvider(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, object{"issuer": self, "jwks_uri": local.URL + "/keys"})
+	})
+	self = server.URL
+	got := newVerifier(t, options(t), Issuer{Name: "corp", URL: self, Audiences: []string{"vertex"}, CAFile: tempFile(t, "ca.pem", authority)}).Status()[0]
+	if asked := local.fetches.Load(); got.Usable || asked != 0 || !strings.Contains(got.Error, "jwks_uri: URL of host") {
+		t.Errorf("Status = %+v, asked without TLS %d times; want it refused", got, asked)
+	}
+}
+
 func TestRedirectOnTheSameHostIsFollowed(t *testing.T) {
 	p := newProvider(t, allKeys()...)
 	p.respond(func(w http.ResponseWriter, r *http.Request) {

@@ -16,13 +16,13 @@ var wideLimits = jsonLimits{depth: 16, values: 4096}
 
 func TestParseObjectReadsEveryKindOfValue(t *testing.T) {
 	got, err := parseObject([]byte(" \t\r\n"+`{ "s" : "a\"\\\/\b\f\n\r\tZ\u00e9\u00E9\ud83d\uDE42é🙂\u0000\ufffd" , "i":-7, "z":-0, "big":9223372036854775807, "small":-9223372036854775808,
-		"f":1.5, "e":1E+2, "h":1e19, "whole":9223372036854775808, "t":true,"n":null,"b":false,"a":[ ],"o":{ },"l":[1,[2],{"x":"y"}], "": "empty name", "S":1} `), wideLimits)
+		"f":1.5, "e":1E+2, "tiny":-1e-99, "long":1`+strings.Repeat("0", 22)+`, "h":1e19, "whole":9223372036854775808, "t":true,"n":null,"b":false,"a":[ ],"o":{ },"l":[1,[2],{"x":"y"}], "": "empty name", "S":1} `), wideLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
 		"s": "a\"\\/\b\f\n\r\tZéé🙂é🙂\x00\ufffd", "i": int64(-7), "z": int64(0), "big": int64(math.MaxInt64), "small": int64(math.MinInt64),
-		"f": 1.5, "e": 100.0, "h": 1e19, "whole": 9223372036854775808.0, "t": true, "n": nil, "b": false, "a": []any{}, "o": map[string]any{},
+		"f": 1.5, "e": 100.0, "tiny": -1e-99, "long": 1e22, "h": 1e19, "whole": 9223372036854775808.0, "t": true, "n": nil, "b": false, "a": []any{}, "o": map[string]any{},
 		"l": []any{int64(1), []any{int64(2)}, map[string]any{"x": "y"}}, "": "empty name", "S": int64(1),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -32,30 +32,38 @@ func TestParseObjectReadsEveryKindOfValue(t *testing.T) {
 
 func TestParseObjectTellsTheFault(t *testing.T) {
 	for document, want := range map[string]error{
-		"":                                errJSONObject,
-		"\ufeff{}":                        errJSONObject,
-		"[]":                              errJSONObject,
-		"\"{}\"":                          errJSONObject,
-		"{\"a\":\"\xff\"}":                errJSONUTF8,
-		"{\"a\":\"\xed\xa0\x80\"}":        errJSONUTF8,
-		"{}{}":                            errJSONTrailing,
-		"{} x":                            errJSONTrailing,
-		"{}\x00":                          errJSONTrailing,
-		`{"a":1,"a":1}`:                   errJSONDuplicate,
-		`{"a":1,"\u0061":1}`:              errJSONDuplicate,
-		`{"x":[{"é":1,"\u00e9":1}]}`:      errJSONDuplicate,
-		`{"🙂":1,"\ud83d\ude42":1}`:        errJSONDuplicate,
-		`{"a":"\ud800"}`:                  errJSONSurrogate,
-		`{"a":"\udfff"}`:                  errJSONSurrogate,
-		`{"a":"\ud800\ud800"}`:            errJSONSurrogate,
-		`{"a":"\ud800\u0041"}`:            errJSONSurrogate,
-		`{"a":"\ud800x"}`:                 errJSONSurrogate,
-		`{"a":1e999}`:                     errJSONNumber,
-		`{"a":-1e999}`:                    errJSONNumber,
-		`{"a":18446744073709551617}`:      errJSONNumber,
-		`{"a":-9223372036854775809}`:      errJSONNumber,
-		`{"a":` + strings.Repeat("[", 16): errJSONDepth,
-		`{"a":[` + strings.Repeat("0,", 4094) + `0]}`: errJSONValues,
+		"":                           errJSONObject,
+		"\ufeff{}":                   errJSONObject,
+		"[]":                         errJSONObject,
+		"\"{}\"":                     errJSONObject,
+		"{\"a\":\"\xff\"}":           errJSONUTF8,
+		"{\"a\":\"\xed\xa0\x80\"}":   errJSONUTF8,
+		"{}{}":                       errJSONTrailing,
+		"{} x":                       errJSONTrailing,
+		"{}\x00":                     errJSONTrailing,
+		`{"a":1,"a":1}`:              errJSONDuplicate,
+		`{"a":1,"\u0061":1}`:         errJSONDuplicate,
+		`{"x":[{"é":1,"\u00e9":1}]}`: errJSONDuplicate,
+		`{"🙂":1,"\ud83d\ude42":1}`:   errJSONDuplicate,
+		`{"a":"\ud800"}`:             errJSONSurrogate,
+		`{"a":"\udfff"}`:             errJSONSurrogate,
+		`{"a":"\ud800\ud800"}`:       errJSONSurrogate,
+		`{"a":"\ud800\u0041"}`:       errJSONSurrogate,
+		`{"a":"\ud800x"}`:            errJSONSurrogate,
+		`{"a":1e999}`:                errJSONNumber,
+		`{"a":-1e999}`:               errJSONNumber,
+		`{"a":18446744073709551617}`: errJSONNumber,
+		`{"a":-9223372036854775809}`: errJSONNumber,
+		`{"a":3e-324}`:               errJSONNumber,
+		`{"a":[0,-1E-308]}`:          errJSONNumber,
+		`{"a":1e100}`:                errJSONNumber,
+		`{"a":1e000}`:                errJSONNumber,
+		`{"a":0.1e-99}`:              errJSONNumber,
+		`{"a":-10e99}`:               errJSONNumber,
+		`{"a":0.` + strings.Repeat("3", maxNumber-1) + `}`: errJSONNumber,
+		`{"a":1` + strings.Repeat("0", maxNumber) + `}`:    errJSONNumber,
+		`{"a":` + strings.Repeat("[", 16):                  errJSONDepth,
+		`{"a":[` + strings.Repeat("0,", 4094) + `0]}`:      errJSONValues,
 		`{`:                 errJSONSyntax,
 		`{"a"`:              errJSONSyntax,
 		`{"a":`:             errJSONSyntax,

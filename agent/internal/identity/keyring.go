@@ -31,17 +31,9 @@ type keyring struct {
 // document is refused when it has no usable key, so that a faulty answer never replaces good keys, when it has more than 200 keys, or when
 // it gives two keys of one type the same kid, so that it is not clear which is meant.
 func parseKeyring(document []byte, from source, fetched time.Time) (*keyring, error) {
-	// Member names of a map keep their case; those of a struct would match in any.
-	var set map[string]json.RawMessage
-	var raws []json.RawMessage
-	if err := json.Unmarshal(document, &set); err != nil {
-		return nil, errors.New("key set is not a JSON object")
-	}
-	if err := json.Unmarshal(set["keys"], &raws); err != nil {
-		return nil, errors.New("key set has no list of keys")
-	}
-	if len(raws) > maxKeys {
-		return nil, fmt.Errorf("key set has %d keys, more than %d", len(raws), maxKeys)
+	raws, err := rawKeys(document)
+	if err != nil {
+		return nil, err
 	}
 	r := &keyring{byID: map[string][]*key{}, fetched: fetched}
 	for i, raw := range raws {
@@ -63,6 +55,44 @@ func parseKeyring(document []byte, from source, fetched time.Time) (*keyring, er
 		k.generation = r.generation
 	}
 	return r, nil
+}
+
+// rawKeys returns the keys of a document without a look at them, so that one that is broken does not cost the others.
+func rawKeys(document []byte) ([]json.RawMessage, error) {
+	if !json.Valid(document) {
+		return nil, errors.New("key set is not JSON")
+	}
+	// A struct would match member names in any case, and a map would take the last of two.
+	d := json.NewDecoder(bytes.NewReader(document))
+	if brace, err := d.Token(); err != nil || brace != json.Delim('{') {
+		return nil, errors.New("key set is not a JSON object")
+	}
+	var list json.RawMessage
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, errors.New("key set is not a JSON object")
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, errors.New("key set is not a JSON object")
+		}
+		if name != "keys" {
+			continue
+		}
+		if list != nil {
+			return nil, errors.New("key set has two lists of keys")
+		}
+		list = value
+	}
+	var raws []json.RawMessage
+	if err := json.Unmarshal(list, &raws); err != nil {
+		return nil, errors.New("key set has no list of keys")
+	}
+	if len(raws) > maxKeys {
+		return nil, fmt.Errorf("key set has %d keys, more than %d", len(raws), maxKeys)
+	}
+	return raws, nil
 }
 
 // add takes k in, unless the same key is there already.

@@ -14,6 +14,7 @@ import (
 const (
 	cooldown    = 10 * time.Second       // between two fetches on behalf of tokens
 	maxWait     = 300 * time.Millisecond // how long one token waits for a fetch
+	maxWaiters  = 512                    // tokens that wait for one; more are refused, so that an issuer that hangs is not in everybody's way
 	firstRetry  = time.Second
 	slowestPace = time.Minute // of retries
 )
@@ -26,6 +27,7 @@ type keySet struct {
 	onKeys  func(issuer string, keys int, err error)
 	ring    atomic.Pointer[keyring] // nil until a first fetch succeeds; kept when one fails
 	nudge   chan struct{}           // holds one: wakes the goroutine
+	waiting chan struct{}           // one element per token that waits for a fetch
 	first   chan struct{}           // closed when the first fetch has ended
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the goroutine has ended
@@ -48,7 +50,7 @@ func newKeySet(name string, s source, o Options, client *http.Client) *keySet {
 	ctx, stop := context.WithCancel(context.Background())
 	set := &keySet{
 		log: o.Log, onKeys: o.OnKeys,
-		nudge: make(chan struct{}, 1), first: first, stop: stop, stopped: make(chan struct{}),
+		nudge: make(chan struct{}, 1), waiting: make(chan struct{}, maxWaiters), first: first, stop: stop, stopped: make(chan struct{}),
 		name: name, users: 1, flight: first,
 	}
 	go set.run(ctx, &fetcher{source: s, client: client})
@@ -89,13 +91,19 @@ func (s *keySet) usable(stale time.Duration) *keyring {
 }
 
 // find returns the one key for a header. When the keys in hand do not include the kid, it causes a fetch and waits for it, at most 300 ms
-// and not after ctx is done.
+// and not after ctx is done; beyond 512 tokens that wait it refuses.
 func (s *keySet) find(ctx context.Context, keyID, algorithm string, stale time.Duration) (*key, error) {
 	if k, final, err := s.held(keyID, algorithm, stale); final {
 		return k, err
 	}
 	if s.usable(stale) != nil {
 		s.unknown.Add(1)
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return nil, refuse(IssuerUnavailable, "%d tokens wait for keys already", maxWaiters)
 	}
 	wait, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()

@@ -221,6 +221,7 @@ func TestBadDocumentDoesNotReplaceGoodKeys(t *testing.T) {
 		"keys that are null":        always(200, `{"keys":null}`),
 		"keys of no known kind":     always(200, `{"keys":[1,null,"x",[],{"kty":"oct","k":"AAAA"}]}`),
 		"half a document":           always(200, set("b")[:50]),
+		"two lists of keys":         always(200, strings.Replace(set("b"), "{", `{"\u006beys":[],`, 1)),
 		"two documents":             always(200, set("b")+set("b")),
 		"more than 200 keys":        always(200, set(many...)),
 		"a document over 512 KiB":   always(200, set("b")+strings.Repeat(" ", 512<<10)),
@@ -687,20 +688,35 @@ func TestThousandUnknownKidsCauseOneFetch(t *testing.T) {
 		v := newVerifier(t, o, s.issuer())
 		token := bearerOf(tokenOf(simulatedURL, "b"))
 		var all sync.WaitGroup
+		var answered, refused atomic.Int64
 		for range 1000 {
 			all.Go(func() {
-				_, err := v.Verify(t.Context(), token, time.Now())
-				if got, want := reasonOf(t, err), UnknownKey; got != want {
-					t.Errorf("reason = %q (%v), want %q", got, err, want)
+				begin := time.Now()
+				_, err := v.Verify(t.Context(), token, begin)
+				switch got := reasonOf(t, err); {
+				case got == UnknownKey && time.Since(begin) == 50*time.Millisecond:
+					answered.Add(1)
+				case got == IssuerUnavailable && time.Since(begin) == 0: // one issuer's tokens must not take every place there is
+					refused.Add(1)
+				default:
+					t.Errorf("reason = %q (%v) after %v", got, err, time.Since(begin))
 				}
 			})
 		}
 		all.Wait()
+		if answered.Load() != maxWaiters || refused.Load() != 1000-maxWaiters {
+			t.Errorf("%d waited for the fetch and %d did not, want %d and %d", answered.Load(), refused.Load(), maxWaiters, 1000-maxWaiters)
+		}
+		if got, want := reasonOf(t, errOf(v.Verify(t.Context(), token, time.Now()))), UnknownKey; got != want {
+			t.Errorf("once nobody waits: reason = %q, want %q", got, want)
+		}
 		if got, want := len(s.fetches()), 2; got != want {
 			t.Errorf("%d fetches, want %d: the first, and one for all", got, want)
 		}
 	})
 }
+
+func errOf(_ Identity, err error) error { return err }
 
 // Keys are replaced while tokens keep coming: first a new key beside the old one, then the new one alone. In the bubble the 300 ms of a
 // waiting token do not depend on the speed of the machine.

@@ -26,7 +26,7 @@ func spiffe() profile {
 	}
 	p.validate = validateSPIFFE
 	p.accepts = func(i *issuer, c *claims) bool {
-		if c.issuer != "" {
+		if _, named := c.all["iss"]; named {
 			return c.issuer == i.URL
 		}
 		return strings.HasPrefix(i.URL, spiffeScheme) && trustDomain(c.subject) == strings.TrimPrefix(i.URL, spiffeScheme)

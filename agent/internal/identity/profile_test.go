@@ -370,6 +370,7 @@ func workloadExamples() map[string]example {
 				"an access token's typ":           {want: TokenType, header: []any{"typ", "at+jwt"}},
 				"a key for certificates":          {want: IssuerUnavailable, key: []any{"use", "x509-svid"}},
 				"an iss of somebody else":         {want: UnknownIssuer, claims: []any{"iss", "https://oidc.example.org"}},
+				"an empty iss":                    {want: UnknownIssuer, claims: []any{"iss", ""}},
 				"an empty iss and another domain": {want: UnknownIssuer, claims: []any{"iss", "", "sub", "spiffe://example.com/x"}},
 			},
 		},
@@ -605,6 +606,33 @@ func TestEntraKeysOfAllTenantsAreDiscovered(t *testing.T) {
 		got, err := v.Verify(t.Context(), bearerOf(compact("RS256", private, object{"alg": "RS256", "kid": c.kid}.String(), claims.String())), now)
 		if reasonOf(t, err) != c.want || err == nil && got.Subject != "o" {
 			t.Errorf("tenant %s, key %s: %q, %v, want %q", c.tenant, c.kid, got.Subject, err, c.want)
+		}
+	}
+}
+
+// An issuer that answers to many iss takes none from one that is configured for it, whichever comes first.
+func TestTheIssuerOfExactlyThisURLComesFirst(t *testing.T) {
+	keys := func(kid string) []byte { return []byte(jwks(jwk(rsaPrivate(), kid))) }
+	const entraURL = "https://login.microsoftonline.com/"
+	all := Issuer{Name: "all", Profile: "entra", URL: entraURL + "{tenantid}/v2.0", Audiences: []string{"vertex"}, Tenants: []string{otherID}, JWKS: keys("all")}
+	one := Issuer{Name: "one", Profile: "entra", URL: entraURL + tenantID + "/v2.0", Audiences: []string{"vertex"}, JWKS: keys("one")}
+	long := Issuer{Name: "long", Profile: "google", Audiences: []string{"vertex"}, JWKS: keys("long")}
+	short := Issuer{Name: "short", Profile: "google", URL: googleShort, Audiences: []string{"vertex"}, JWKS: keys("short")}
+	for _, order := range [][]Issuer{{all, one, long, short}, {short, long, one, all}} {
+		v := newVerifier(t, options(t), order...)
+		for _, c := range []struct {
+			want   string
+			claims object
+		}{
+			{"one", goodClaims(entraURL+tenantID+"/v2.0").with("tid", tenantID, "oid", "o")},
+			{"all", goodClaims(entraURL+otherID+"/v2.0").with("tid", otherID, "oid", "o")},
+			{"long", goodClaims(googleURL)},
+			{"short", goodClaims(googleShort)},
+		} {
+			token := compact("RS256", rsaPrivate(), object{"alg": "RS256", "kid": c.want}.String(), c.claims.String())
+			if got, err := v.Verify(t.Context(), bearerOf(token), now); err != nil || got.Issuer != c.want {
+				t.Errorf("%s first: issuer %q, %v, want %q", order[0].Name, got.Issuer, err, c.want)
+			}
 		}
 	}
 }

@@ -146,6 +146,9 @@ func (f *fetcher) discover(ctx context.Context, a asker) (string, error) {
 	if err := checkURL(keys); err != nil {
 		return "", fmt.Errorf("jwks_uri: %w", err)
 	}
+	if secure(from) && !secure(keys) {
+		return "", errors.New("jwks_uri: URL of host on this machine must be https, as the issuer's is")
+	}
 	return keys, nil
 }
 

@@ -64,12 +64,20 @@ func parseToken(text string) (*token, error) {
 // bearer returns the token of the complete value of an Authorization field, ^(?i:bearer) +[A-Za-z0-9._-]+$ (RFC 6750 section 2.1, with
 // the alphabet of RFC 7515).
 func bearer(authorization string) (string, error) {
-	scheme, rest, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "bearer") { // no letter of it folds to anything outside ASCII
+	text, found := afterScheme(authorization)
+	if !found {
 		return "", refuse(TokenMalformed, "scheme is not bearer")
 	}
-	text := strings.TrimLeft(rest, " ")
 	return text, checkBytes(text)
+}
+
+// afterScheme returns what follows the scheme of bearer tokens and the spaces behind it, and whether that is the scheme.
+func afterScheme(authorization string) (text string, found bool) {
+	scheme, rest, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "bearer") { // no letter of it folds to anything outside ASCII
+		return "", false
+	}
+	return strings.TrimLeft(rest, " "), true
 }
 
 // checkBytes looks at every byte of a token before anything else does, because golang-jwt's strict decoding lets CR and LF pass inside a

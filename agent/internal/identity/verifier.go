@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,7 +29,7 @@ type Verifier struct {
 	options Options
 	client  *http.Client
 	issuers []*issuer          // in the order of the configuration
-	byURL   map[string]*issuer // by the exact iss; none that answers to several
+	byURL   map[string]*issuer // by the exact iss, which comes before what follows
 	several []*issuer          // those that answer to several iss, or to none
 	holders []*issuer          // those whose callers have certificates alone
 	opaque  []*issuer          // those whose tokens need not be JWTs
@@ -49,6 +50,23 @@ type IssuerStatus struct {
 	NextRefresh time.Duration // until the next fetch; 0 before the first has ended
 	Failures    uint64        // fetches that failed, since the keys are looked after
 	UnknownKeys uint64        // tokens that named a key which was not there at first, since the keys are looked after
+}
+
+// MarshalJSON writes the times in whole seconds, and leaves out what is not the case.
+func (s IssuerStatus) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Name        string `json:"name"`
+		Usable      bool   `json:"usable"`
+		Keys        int    `json:"keys"`
+		Dropped     int    `json:"dropped,omitempty"`
+		Age         int64  `json:"age_seconds"`
+		Error       string `json:"error,omitempty"`
+		NextRefresh int64  `json:"next_refresh_seconds"`
+		Failures    uint64 `json:"failures"`
+		UnknownKeys uint64 `json:"unknown_keys"`
+	}{
+		s.Name, s.Usable, s.Keys, s.Dropped, int64(s.Age / time.Second), s.Error, int64(s.NextRefresh / time.Second), s.Failures, s.UnknownKeys,
+	})
 }
 
 // New returns a Verifier of issuers, or every problem of them, joined. It starts one goroutine per issuer that fetches its keys, and does
@@ -123,6 +141,7 @@ func (v *Verifier) add(i *issuer) {
 		v.holders = append(v.holders, i)
 	case i.profile.accepts != nil:
 		v.several = append(v.several, i)
+		fallthrough
 	default:
 		v.byURL[i.URL] = i
 	}
@@ -174,16 +193,20 @@ func (v *Verifier) Status() []IssuerStatus {
 }
 
 // Generation returns a number that changes whenever the usable keys of the issuer of that name change, and 0 while it has none or needs
-// none. Whoever
-// remembers an Identity must forget it when the number is no longer that of the Identity: its key may have been withdrawn.
+// none. Whoever remembers an Identity must forget it when the number is no longer that of the Identity: its key may have been withdrawn.
 func (v *Verifier) Generation(issuer string) uint64 {
-	i := v.byName[issuer]
-	if i == nil || i.keys == nil {
+	if i := v.byName[issuer]; i != nil {
+		return i.generation()
+	}
+	return 0
+}
+
+func (i *issuer) generation() uint64 {
+	if i.keys == nil {
 		return 0
 	}
-	r := i.keys.usable(i.MaxStale)
-	if r == nil {
-		return 0
+	if r := i.keys.usable(i.MaxStale); r != nil {
+		return r.generation
 	}
-	return r.generation
+	return 0
 }
