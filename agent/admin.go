@@ -20,6 +20,7 @@ type readiness struct {
 	Ready     bool                    `json:"ready"`
 	Listening bool                    `json:"listening"`
 	WarmedUp  bool                    `json:"warmed_up"`
+	WarmingUp bool                    `json:"warming_up"` // for a policy that was loaded meanwhile: not a reason to take a node out
 	Policy    string                  `json:"policy"`
 	Reload    ReloadStatus            `json:"reload"`
 	Issuers   []identity.IssuerStatus `json:"issuers"`
@@ -34,7 +35,7 @@ type readiness struct {
 func (a *Agent) readiness() readiness {
 	s := a.current.Load()
 	r := readiness{
-		Listening: a.listening.Load(), WarmedUp: a.warm.Load() && a.warming.Load() == 0, Policy: s.policy.Digest(), Reload: *a.reload.Load(),
+		Listening: a.listening.Load(), WarmedUp: a.warm.Load(), WarmingUp: a.warming.Load() > 0, Policy: s.policy.Digest(), Reload: *a.reload.Load(),
 		Issuers: s.issuers.Status(), Identity: a.cfg.Tokens.Own(), Accounts: a.cfg.Tokens.Status(), Time: time.Now().UTC(),
 	}
 	r.Ready = r.Listening && r.WarmedUp

@@ -49,19 +49,19 @@ func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkExchanges(p.Model()); err != nil {
+	if err := CheckExchanges(p); err != nil {
 		return nil, err
 	}
 	var issuers *identity.Verifier
 	if old != nil {
-		issuers, err = old.issuers.With(issuersOf(p))
+		issuers, err = old.issuers.With(Issuers(p))
 	} else {
-		issuers, err = identity.New(issuersOf(p), identity.Options{Client: a.cfg.Keys, Log: a.cfg.Log, OnKeys: a.cfg.Metrics.keysFetched})
+		issuers, err = identity.New(Issuers(p), identity.Options{Client: a.cfg.Keys, Log: a.cfg.Log, OnKeys: a.cfg.Metrics.keysFetched})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("issuers of the policy in %s: %w", a.cfg.PolicyDir, err)
 	}
-	remembered, err := newCallers(a.cfg.Callers, issuersOf(p))
+	remembered, err := newCallers(a.cfg.Callers, Issuers(p))
 	if err != nil {
 		issuers.Close()
 		return nil, err
@@ -101,7 +101,16 @@ func (a *Agent) ReloadAndLog(ctx context.Context) {
 	}
 	a.cfg.Log.Info("policy loaded", "dir", a.cfg.PolicyDir, "policy", a.current.Load().policy.Digest())
 	a.WarnOfRevocations()
-	a.group.Go(func() { a.WarmUp(ctx) })
+	a.warmUpMeanwhile(ctx)
+}
+
+// warmUpMeanwhile is WarmUp of a policy that was put in force, which nobody waits for but whoever asks whether the agent is ready.
+func (a *Agent) warmUpMeanwhile(ctx context.Context) {
+	a.warming.Add(1)
+	a.group.Go(func() {
+		defer a.warming.Add(-1)
+		a.WarmUp(ctx)
+	})
 }
 
 // WarnOfRevocations logs the issuers that the deny list names and the policy does not know: what is misspelled revokes nothing.
@@ -112,21 +121,6 @@ func (a *Agent) WarnOfRevocations() {
 			a.cfg.Log.Warn("the deny list names an issuer that the policy does not have", "issuer", name)
 		}
 	}
-}
-
-func issuersOf(p *policy.Policy) []identity.Issuer {
-	var to []identity.Issuer
-	for _, i := range p.Issuers() {
-		to = append(to, identity.Issuer{
-			Name: i.Name, URL: i.URL, Profile: i.Profile, Audiences: i.Audiences, SingleAudience: i.SingleAudience, Algorithms: i.Algorithms,
-			JWKSURL: i.JWKSURL, JWKSFile: i.JWKSFile, JWKS: i.JWKS, Header: i.Header,
-			CAFile: i.CAFile, ProxyURL: i.ProxyURL, TokenFile: i.TokenFile,
-			Leeway: i.Leeway, MaxAge: i.MaxAge, MaxLifetime: i.MaxLifetime, MaxStale: i.MaxStale,
-			Require: i.Require, Subject: i.Subject, Groups: i.Groups, Email: i.Email, Claims: i.Claims, Tenants: i.Tenants, Clients: i.Clients,
-			Introspection: (*identity.Introspection)(i.Introspection), Certificate: (*identity.CertificateRule)(i.Certificate),
-		})
-	}
-	return to
 }
 
 // grantsOf returns the tokens that can be minted before anybody asks: those that no caller's own token is needed for.

@@ -18,7 +18,9 @@ func (c Call) BodyShape() body.Shape {
 		return body.Gemini
 	case chatCompletions, embeddings:
 		return body.OpenAI
-	case "predict", "predictLongRunning", "fetchPredictOperation":
+	case "fetchPredictOperation":
+		return body.Predict
+	case "predict", "predictLongRunning":
 		if c.Publisher == "google" {
 			return body.Predict
 		}
@@ -72,8 +74,8 @@ func (c Call) Asked(f *body.Facts, number string) (publisher, model string, err 
 	switch {
 	case f.CachedContent.Set && !own.has(f.CachedContent.Value, "cachedContents/"):
 		return "", "", errors.New("cachedContent is not one of the call's project and location")
-	case f.Operation.Set && !own.has(f.Operation.Value, "publishers/"+c.Publisher+"/models/"+c.Model+"/operations/"):
-		return "", "", errors.New("operationName is not one of the call's model")
+	case f.Operation.Set && !own.has(f.Operation.Value, c.parent()+"/operations/"):
+		return "", "", errors.New("operationName is not one of the call's model or endpoint")
 	}
 	publisher, model = c.Publisher, c.Model
 	if c.ModelInBody {
@@ -87,6 +89,14 @@ func (c Call) Asked(f *body.Facts, number string) (publisher, model string, err 
 		return "", "", errors.New("routingConfig lets another model answer")
 	}
 	return publisher, model, nil
+}
+
+// parent is what the path names, below the location: a model or an endpoint.
+func (c *Call) parent() string {
+	if c.Endpoint != "" {
+		return "endpoints/" + c.Endpoint
+	}
+	return "publishers/" + c.Publisher + "/models/" + c.Model
 }
 
 // owner knows the names of the resources of a call.
@@ -149,6 +159,8 @@ func (o owner) inBody(asked body.Opt[string]) (publisher, model string, err erro
 		return "", "", errors.New("the model in the body is of another project or location")
 	case o.call.Endpoint == openAPI:
 		publisher, model, ok = strings.Cut(name, "/")
+		// Beside publishers/model there are resources of a project, which are not models of a publisher: endpoints/1234, models/5678.
+		ok = ok && name == asked.Value && publisher != "endpoints" && publisher != "models"
 	case o.call.Publisher != "":
 		publisher, model = o.call.Publisher, name
 	default:

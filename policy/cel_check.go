@@ -2,6 +2,7 @@ package policy
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,6 +103,10 @@ func (c *checked) literals() []whenProblem {
 					}
 				}
 			}
+		case "matches", "timestamp", "duration":
+			if message := wrongLiteral(call); message != "" {
+				problems = append(problems, c.problem(e, message))
+			}
 		case operators.Index, operators.OptIndex:
 			name, ok := c.field(e)
 			if fields := c.w.types.structs[c.env.claims]; ok && fields[name.field] == nil && !c.w.types.open[c.env.claims] {
@@ -111,6 +116,30 @@ func (c *checked) literals() []whenProblem {
 		}
 	})
 	return problems
+}
+
+// wrongLiteral says why a call with a literal argument fails, or "".
+func wrongLiteral(call celast.CallExpr) string {
+	arg := call.Args()[len(call.Args())-1]
+	text, ok := literalText(arg)
+	if !ok {
+		return ""
+	}
+	switch call.FunctionName() {
+	case "matches":
+		if _, err := regexp.Compile(text); err != nil {
+			return err.Error()
+		}
+	case "timestamp":
+		if types.IsError(types.String(text).ConvertToType(types.TimestampType)) {
+			return quote(text) + " is not a moment such as 2026-12-01T08:00:00Z"
+		}
+	case "duration":
+		if types.IsError(types.String(text).ConvertToType(types.DurationType)) {
+			return quote(text) + " is not a length of time such as 90s"
+		}
+	}
+	return ""
 }
 
 // listed returns the elements of a list that is written out, or e itself.

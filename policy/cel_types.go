@@ -148,13 +148,14 @@ func wholeNumber(v any) (any, bool) {
 }
 
 // bodyFields returns the fields of the variable body. What the body does not say is absent, and reading it is an error, but for lists,
-// which are empty, and for stream and systemInstruction, which are false.
+// which are empty, and for stream and systemInstruction, which are false. What cached content may have as well is absent from a body
+// that names some.
 func bodyFields() map[string]*types.FieldType {
 	fields := map[string]*types.FieldType{}
 	add := func(name string, t *cel.Type, get func(*body.Facts) (any, bool)) {
 		read := func(v any) (any, bool) {
 			f, ok := v.(*body.Facts)
-			if !ok || f.Opaque() && name != "bytes" {
+			if !ok || f.Opaque() && name != "bytes" || f.CachedContent.Set && alsoCached(name) {
 				return nil, false
 			}
 			return get(f)
@@ -200,6 +201,15 @@ func bodyFields() map[string]*types.FieldType {
 		return settings, true
 	})
 	return fields
+}
+
+// alsoCached reports whether cached content can add to the field of the body.
+func alsoCached(name string) bool {
+	switch name {
+	case "tools", "systemInstruction", "mediaTypes", "files":
+		return true
+	}
+	return false
 }
 
 // alwaysThere are the fields of the body that are never absent from one that was read.

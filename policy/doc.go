@@ -70,7 +70,8 @@
 // A deny rule takes no defaults, and what it does not name it denies: without any condition it denies everything to its roles. Models
 // and publishers restrict it to calls to models, endpoints to calls to endpoints; models: "*" is the same as no models. As a deny rule
 // should be hard to walk around, it holds for more than an allow rule with the same words: a model without @version stands for all its
-// versions, and its projects also stand for every project that the call does not name by its id, since a number may be any of them.
+// versions; one with a version stands also for calls that leave the version to Google, by naming none, @default or @latest, since that may
+// be the one; and its projects also stand for every project that the call does not name by its id, since a number may be any of them.
 //
 // Methods are named one by one or by group (see Group). Calls beyond inference, those of SurfaceMethods, are allowed by a rule that
 // names the method exactly: no group, pattern or default stands for them, and they are refused as SURFACE_OFF as long as no rule names
@@ -110,6 +111,17 @@
 // model of the body is judged like one of a path. Where the body still decides, one that is absent is refused as BODY_REQUIRED, one that
 // was not seen whole as BODY_TRUNCATED, and one that cannot be read, or that contradicts the path, as BAD_BODY.
 //
+// The bodies of countTokens, computeTokens and fetchPredictOperation may name a model beside that of the path: where a rule is about
+// single models or endpoints, whether it allows, denies or rewrites, they are asked for. A body can also name another model in
+// generationConfig.routingConfig. Google documents that as configuration of requests to its model router, and does not say that it
+// changes who answers a call to another model, nor that it does not. Every body that is read is refused if it has such routing; but bodies
+// are not read for this alone unless the defaults say `routing: refused`, because then every generateContent and streamGenerateContent
+// under rules about single models waits for its body, and one larger than HAProxy's buffer is refused. A single rule gets the same by
+// any condition on the body, such as body: { maxBytes: 1000000 }.
+//
+// Cached content may hold tools, a system instruction, media and files that its name does not tell. Of a body with cachedContent no
+// condition on these holds in an allow rule, and each holds in a deny rule; expressions that read them fail.
+//
 // # What allow rules impose
 //
 // Every allow rule of the acting role that applies imposes its duties, also if another rule allowed the call already: duties are not
@@ -126,5 +138,5 @@
 // headers, name models and endpoints that the include grants, and publishers, projects, locations and methods that it grants or that the defaults have; a deny rule
 // names models or endpoints; what it overrides stands in the same grant. A file that reaches further does not load. Once a file of a
 // folder is included, every file beside it has to be, lest whoever may write there writes one that may do everything. Methods are
-// granted by the words that rules use.
+// granted by the words that rules use, and calls beyond inference by their exact names alone.
 package policy

@@ -34,7 +34,7 @@ func (e *evaluation) role(at int) bool {
 func (e *evaluation) allowing(at int) (f found) {
 	role := e.p.roles[e.s.group.held[at]].Name
 	all := e.p.shadows || e.s.group.imposing[at]
-	for c := newCommon(e.s.group.allows[at], e.meets); ; {
+	for c := e.meets.common(&e.s.group.allows[at]); ; {
 		n := c.next()
 		if n < 0 {
 			return f
@@ -111,7 +111,7 @@ func (e *evaluation) allow(role *Role, f *found) {
 			rewrite = r
 		}
 	}
-	if e.namedTwice(f.rule) {
+	if e.namedTwice(f.rule, rewrite) {
 		e.needBody(f.rule)
 		return
 	}
@@ -149,17 +149,28 @@ func (e *evaluation) impose(f *found) {
 	}
 }
 
-// namedTwice reports whether the call's body may name another model than its path, and that matters: calls that count tokens take a
-// model in their body, and those that ask for the result of another call name that one in it.
-func (e *evaluation) namedTwice(r *rule) bool {
-	if e.seen || e.subject != aModel || e.surface {
+// namedTwice reports whether the call's body may name another model than its path, and that matters because a rule is about single models:
+// the one that allows, one that rewrites, or a deny rule. Calls that count tokens take a model in their body, those that ask for the
+// result of another call name that one in it, and routingConfig has another model answer.
+func (e *evaluation) namedTwice(r, rewrite *rule) bool {
+	if e.seen || e.surface || e.subject != aModel && e.subject != anEndpoint {
 		return false
 	}
 	switch e.method {
 	case "countTokens", "computeTokens", "fetchPredictOperation":
-		return e.s.group.denyModels || r.models != nil && !r.models.any() || r.publishers != nil && !r.publishers.any()
+	case "generateContent", "streamGenerateContent":
+		if !e.p.refuseRouting {
+			return false
+		}
+	default:
+		return false
 	}
-	return false
+	return rewrite != nil || e.s.group.denyModels || r.single(e.subject)
+}
+
+// single reports whether an allow rule that applies to calls of the subject is about single models or endpoints.
+func (r *rule) single(s subject) bool {
+	return !r.models.any() || r.publishers != nil && !r.publishers.any() || s == anEndpoint && !r.endpoints.any()
 }
 
 // rewrite puts the model of the rule that rewrites into the call. The deny rules are then asked about that call as well; when they refuse

@@ -1,6 +1,9 @@
 package policy
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // ruleSet is a set of rules by their numbers. Beside its words it has a summary with one bit for each word that is not zero, so that what
 // two sets have in common is found without looking at all of their words. The nil *ruleSet is empty.
@@ -25,11 +28,12 @@ func (s *ruleSet) addAll(t *ruleSet) {
 	if t == nil {
 		return
 	}
-	for i, w := range t.words {
-		s.words[i] |= w
-	}
-	for i, w := range t.summary {
-		s.summary[i] |= w
+	for i, summary := range t.summary {
+		s.summary[i] |= summary
+		for m := summary; m != 0; m &= m - 1 {
+			at := i*64 + bits.TrailingZeros64(m)
+			s.words[at] |= t.words[at]
+		}
 	}
 }
 
@@ -58,12 +62,71 @@ func (s *ruleSet) filter(t *ruleSet, invert uint64) {
 	}
 }
 
+func (s *ruleSet) has(rule int) bool { return s.words[rule/64]>>(rule%64)&1 != 0 }
+
+// clear empties the set.
+func (s *ruleSet) clear() {
+	for i, summary := range s.summary {
+		for m := summary; m != 0; m &= m - 1 {
+			s.words[i*64+bits.TrailingZeros64(m)] = 0
+		}
+		s.summary[i] = 0
+	}
+}
+
+// packed is a set that is not changed any more: a rising list of a few rules, or a set of many. The zero packed is empty.
+type packed struct {
+	few  []int32
+	many *ruleSet // nil: they are few
+}
+
+const fewRules = 32
+
+// pack returns what is in the set, which may then be changed.
+func (s *ruleSet) pack() packed {
+	var few [fewRules]int32
+	n := 0
+	for c := newCommon(s, s); ; n++ {
+		rule := c.next()
+		switch {
+		case rule < 0:
+			return packed{few: append([]int32(nil), few[:n]...)}
+		case n == fewRules:
+			many := &ruleSet{slices.Clone(s.words), slices.Clone(s.summary)}
+			return packed{many: many}
+		}
+		few[n] = int32(rule)
+	}
+}
+
+func (p *packed) has(rule int32) bool {
+	if p.many != nil {
+		return p.many.has(int(rule))
+	}
+	_, found := slices.BinarySearch(p.few, rule)
+	return found
+}
+
+// common returns what two sets have in common.
+func (p *packed) common(q *packed) common {
+	switch {
+	case p.many == nil:
+		return common{few: p.few, of: q}
+	case q.many == nil:
+		return common{few: q.few, of: p}
+	}
+	return newCommon(p.many, q.many)
+}
+
 // common walks over what two sets have in common, in rising order.
 type common struct {
-	a, b    *ruleSet
-	block   int    // of the summary, the next one
-	summary uint64 // what is left of the block before
-	at      int    // the word of left
+	few []int32 // what is left of one of them, and the other
+	of  *packed
+
+	a, b    *ruleSet // nil where there are few
+	block   int      // of the summary, the next one
+	summary uint64   // what is left of the block before
+	at      int      // the word of left
 	left    uint64
 }
 
@@ -76,6 +139,15 @@ func newCommon(a, b *ruleSet) common {
 
 // next returns the next rule, or -1.
 func (c *common) next() int {
+	for len(c.few) > 0 {
+		rule := c.few[0]
+		if c.few = c.few[1:]; c.of.has(rule) {
+			return int(rule)
+		}
+	}
+	if c.a == nil {
+		return -1
+	}
 	for c.left == 0 {
 		for c.summary == 0 {
 			if c.block >= len(c.a.summary) {

@@ -126,3 +126,36 @@ func TestSlots(t *testing.T) {
 		t.Error("it has what was not put there")
 	}
 }
+
+// A packed set is the set it was made of, whether it holds a few rules or many, and has the same in common with others.
+func TestPackedSetsAreTheirSets(t *testing.T) {
+	const rules = 5000
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, sizes := range [][2]int{{0, 0}, {0, 5}, {1, 1}, {fewRules, fewRules}, {fewRules, fewRules + 1}, {fewRules + 1, 3000}, {3000, 3000}, {3000, 7}} {
+		a, b := newRuleSet(rules), newRuleSet(rules)
+		for i, set := range []*ruleSet{a, b} {
+			for _, rule := range random.Perm(rules)[:sizes[i]] {
+				set.add(rule)
+			}
+		}
+		p, q := a.pack(), b.pack()
+		if (p.many == nil) != (sizes[0] <= fewRules) {
+			t.Errorf("%d rules are a list: %v", sizes[0], p.many == nil)
+		}
+		want := members(a, b)
+		a.clear()
+		b.clear()
+		if all := newCommon(a, a); all.next() >= 0 {
+			t.Error("a set that was cleared is not empty")
+		}
+		for _, c := range []common{p.common(&q), q.common(&p)} {
+			var got []int
+			for rule := c.next(); rule >= 0; rule = c.next() {
+				got = append(got, rule)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%v: got %v, want %v", sizes, got, want)
+			}
+		}
+	}
+}

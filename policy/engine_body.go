@@ -35,7 +35,8 @@ type bodyPart struct {
 }
 
 // verdict compares a body with the condition. What the body leaves out may be anything: it does not satisfy an allow rule, and it does not
-// save a call from a deny rule. Of a body that is not understood nothing can be said but its size.
+// save a call from a deny rule. Of a body that is not understood nothing can be said but its size. Cached content has tools, an instruction
+// and media of its own, so that a body which names some does not say what all of them are.
 func (b *bodyCheck) verdict(f *body.Facts, deny bool) verdict {
 	result := yes
 	b.each(f, func(p *bodyPart) bool {
@@ -58,7 +59,7 @@ func (p *bodyPart) verdict(f *body.Facts, deny bool) verdict {
 // each calls f for each part of the condition until it returns false.
 func (b *bodyCheck) each(facts *body.Facts, f func(*bodyPart) bool) {
 	var p bodyPart
-	opaque := facts.Opaque()
+	opaque, cached := facts.Opaque(), facts.CachedContent.Set
 	next := func(name string, holds, absent bool) bool {
 		p = bodyPart{name: name, holds: holds && !opaque, absent: absent || opaque}
 		return f(&p)
@@ -72,11 +73,11 @@ func (b *bodyCheck) each(facts *body.Facts, f func(*bodyPart) bool) {
 	_ = b.MaxOutputTokens != nil && !next("maxOutputTokens", b.MaxOutputTokens.has(float64(facts.MaxOutputTokens.Value)), !facts.MaxOutputTokens.Set) ||
 		b.CandidateCount != nil && !next("candidateCount", b.CandidateCount.has(float64(facts.Candidates.Value)), !facts.Candidates.Set) ||
 		b.Temperature != nil && !next("temperature", b.Temperature.has(facts.Temperature.Value), !facts.Temperature.Set) ||
-		b.NoTools && !next("tools", len(facts.Tools) == 0, false) ||
-		b.tools != nil && !next("tools", b.tools.all(facts.Tools), false) ||
-		b.SystemInstruction != Anything && !next("systemInstruction", facts.SystemInstruction == (b.SystemInstruction == Required), false) ||
+		b.NoTools && !next("tools", len(facts.Tools) == 0, cached) ||
+		b.tools != nil && !next("tools", b.tools.all(facts.Tools), cached) ||
+		b.SystemInstruction != Anything && !next("systemInstruction", facts.SystemInstruction == (b.SystemInstruction == Required), cached) ||
 		b.SafetyMin != "" && !next("safetySettings", safe(facts.Safety, b.SafetyMin), false) ||
-		b.mediaTypes != nil && !next("mediaTypes", b.mediaTypes.all(facts.MediaTypes), false)
+		b.mediaTypes != nil && !next("mediaTypes", b.mediaTypes.all(facts.MediaTypes), cached)
 }
 
 // all reports whether each of the names matches one of the patterns.

@@ -12,6 +12,7 @@ func newPolicy(m *Model, problems *strictyaml.Problems) *Policy {
 	b := builder{m: m, place: make(map[string]int, len(m.Roles)), policy: &Policy{
 		issuers: m.Issuers, project: m.Project, location: m.Location, aliases: m.Aliases, endpoints: m.Endpoints,
 		callers: map[string]*callers{}, projects: map[string]string{}, numbers: m.Projects, surfaces: map[string]bool{},
+		refuseRouting: m.RefuseRouting,
 	}}
 	for id, number := range m.Projects {
 		b.policy.projects[number] = id

@@ -149,7 +149,7 @@ func (e *evaluation) readBody() bool {
 // deny finds the deny rules that apply, and those that may once the body is seen. All roles of the caller count, also those it does not
 // act in. Without rules that override others, the first one found is enough.
 func (e *evaluation) deny() {
-	for c := newCommon(e.s.group.denies, e.meets); ; {
+	for c := e.meets.common(&e.s.group.denies); ; {
 		n := c.next()
 		if n < 0 {
 			return
@@ -202,6 +202,8 @@ func (e *evaluation) verdict(r *rule, role string) verdict {
 		return v
 	case anyOpen(r.Active, e.r.Now):
 		return e.condition(r, role, v)
+	case r.deny && e.r.Now.IsZero(): // it may be open
+		return min(failed, e.condition(r, role, v))
 	case r.deny:
 		return no
 	case e.condition(r, role, v) == yes:

@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // shape is what the rules' conditions on calls can tell about a call: calls of one shape meet the same rules.
 type shape struct {
@@ -18,10 +21,14 @@ type shape struct {
 // sight is what is known of all calls of a shape. It is shared and only read.
 type sight struct {
 	target
-	meets *ruleSet // the rules whose conditions on the call hold, or may hold once the body is seen
+	meets packed // the rules whose conditions on the call hold, or may hold once the body is seen
 }
 
-const shapesKept = 1024
+// How many shapes are remembered, and how many surroundings.
+const (
+	shapesKept = 1024
+	nearbyKept = 256
+)
 
 // index finds the rules whose conditions on the call hold: all but those on the tier, the time, the body and `when`. Deny rules come
 // first in the numbering, so that rules below denies deny.
@@ -30,7 +37,9 @@ type index struct {
 	denies *ruleSet
 	allows *ruleSet
 
-	shapes *slots[shape, *sight] // what was found of late
+	shapes *slots[shape, *sight]        // what was found of late
+	nearby *slots[shape, *surroundings] // the same without models and endpoints
+	spare  sync.Pool                    // of *ruleSet, empty
 
 	methods   []dimension[methodSet]
 	locations []dimension[locationSet]
@@ -38,12 +47,13 @@ type index struct {
 	projects  patterns
 	everything,
 	anyModel, anyPublisher *ruleSet // rules about models, without a condition on their names or publishers
-	models     patterns
-	versions   patterns // deny rules' patterns without a version
-	publishers patterns
-	endpoints  patterns
-	anyProject *ruleSet
-	aboutModel *ruleSet // rules that can concern calls to models
+	models      patterns
+	versions    patterns // deny rules' patterns without a version
+	unversioned patterns // deny rules' patterns with a version, without it
+	publishers  patterns
+	endpoints   patterns
+	anyProject  *ruleSet
+	aboutModel  *ruleSet // rules that can concern calls to models
 }
 
 // dimension is the rules that have the same set of values.
@@ -55,7 +65,7 @@ type dimension[S methodSet | locationSet] struct {
 func newIndex(rules []*rule) *index {
 	n := len(rules)
 	x := &index{
-		rules: n, denies: newRuleSet(n), allows: newRuleSet(n), shapes: newSlots[shape, *sight](shapesKept), surfaces: map[string]*ruleSet{},
+		rules: n, denies: newRuleSet(n), allows: newRuleSet(n), shapes: newSlots[shape, *sight](shapesKept), nearby: newSlots[shape, *surroundings](nearbyKept), surfaces: map[string]*ruleSet{},
 		everything: newRuleSet(n), anyModel: newRuleSet(n), anyPublisher: newRuleSet(n), anyProject: newRuleSet(n), aboutModel: newRuleSet(n),
 	}
 	methods, locations := map[methodSet]*ruleSet{}, map[locationSet]*ruleSet{}
@@ -69,7 +79,7 @@ func newIndex(rules []*rule) *index {
 			}
 		}
 	}
-	for _, p := range []*patterns{&x.projects, &x.models, &x.versions, &x.publishers, &x.endpoints} {
+	for _, p := range []*patterns{&x.projects, &x.models, &x.versions, &x.unversioned, &x.publishers, &x.endpoints} {
 		p.seal(n)
 	}
 	for values, rules := range methods {
@@ -118,7 +128,10 @@ func (x *index) add(r *rule) {
 	x.models.add(r.number, r.models)
 	if r.deny {
 		for _, g := range r.models {
-			if !strings.Contains(g.text, "@") {
+			without, _, versioned := strings.Cut(g.text, "@")
+			if versioned {
+				x.unversioned.add(r.number, globs{newGlob(without)})
+			} else {
 				x.versions.add(r.number, globs{g})
 			}
 		}
@@ -131,23 +144,89 @@ func (x *index) find(c *Call, subject subject, publisher, model string) (*sight,
 	if found, ok := x.shapes.get(key); ok {
 		return found, true
 	}
+	near, ok := x.around(key)
+	if !ok {
+		return nil, false
+	}
 	// What is kept must not keep the request's memory.
-	for _, s := range []*string{&key.method, &key.location, &key.project, &key.publisher, &key.model, &key.endpoint} {
+	own := near.shape
+	own.model, own.endpoint = strings.Clone(model), strings.Clone(c.Endpoint)
+	found := &sight{near.target, x.meets(near, &own)}
+	found.shape = own
+	x.shapes.put(own, found)
+	return found, true
+}
+
+// surroundings is what calls have in common that differ in their models or endpoints alone.
+type surroundings struct {
+	target          // without model and endpoint
+	within *ruleSet // the rules that hold if they hold for the model or the endpoint
+	always *ruleSet // the rules that hold whatever these are
+}
+
+// around returns the surroundings of a shape, and false for those of a call that the parser did not make.
+func (x *index) around(key shape) (*surroundings, bool) {
+	key.model, key.endpoint = "", ""
+	if found, ok := x.nearby.get(key); ok {
+		return found, true
+	}
+	for _, s := range []*string{&key.method, &key.location, &key.project, &key.publisher} {
 		*s = strings.Clone(*s)
 	}
 	t, ok := newTarget(key)
 	if !ok {
 		return nil, false
 	}
-	found := &sight{t, x.search(&t)}
-	x.shapes.put(key, found)
+	found := x.survey(&t)
+	x.nearby.put(key, found)
 	return found, true
 }
 
-// search returns the rules that the target meets; of those whose verdict is unknown it says nothing else.
-func (x *index) search(t *target) *ruleSet {
-	found := x.subject(t)
-	found.keep(x.method(t))
+// survey finds the surroundings of a target.
+func (x *index) survey(t *target) *surroundings {
+	found := &surroundings{target: *t, within: x.place(t), always: x.subject(t)}
+	found.always.keep(found.within)
+	if t.subject == aModel && t.publisher != "" {
+		found.within.keep(x.publisher(t.publisher))
+	}
+	return found
+}
+
+// search returns the rules that a call meets, as find does, and remembers nothing.
+func (x *index) search(t *target) packed { return x.meets(x.survey(t), &t.shape) }
+
+// meets returns the rules that a call meets; of those whose verdict is unknown it says nothing else.
+func (x *index) meets(near *surroundings, own *shape) packed {
+	found, _ := x.spare.Get().(*ruleSet)
+	if found == nil {
+		found = newRuleSet(x.rules)
+	}
+	switch own.subject {
+	case anEndpoint:
+		x.endpoints.match(own.endpoint, found)
+	case aModel:
+		x.models.match(own.model, found)
+		x.versions.match(base(own.model), found)
+		if !versioned(own.model) {
+			x.unversioned.match(base(own.model), found)
+		}
+	case someModel, aList, aResource:
+	}
+	found.keep(near.within)
+	found.addAll(near.always)
+	result := found.pack()
+	found.clear()
+	x.spare.Put(found)
+	return result
+}
+
+// place returns the rules whose methods, locations and projects are those of the target.
+func (x *index) place(t *target) *ruleSet {
+	found := union(x.methods, t.methods, x.rules)
+	if t.surface {
+		found.keep(x.denies)
+		found.addAll(x.surfaces[t.method])
+	}
 	found.keep(union(x.locations, t.place, x.rules))
 	projects := newRuleSet(x.rules)
 	projects.addAll(x.anyProject)
@@ -170,31 +249,9 @@ func union[S methodSet | locationSet](d []dimension[S], values S, rules int) *ru
 	return set
 }
 
-func (x *index) method(t *target) *ruleSet {
-	set := union(x.methods, t.methods, x.rules)
-	if t.surface {
-		set.keep(x.denies)
-		set.addAll(x.surfaces[t.method])
-	}
-	return set
-}
-
-// subject returns the rules of which rule.matchSubject does not say no.
+// subject returns the rules of which rule.matchSubject does not say no, whatever the model or the endpoint is.
 func (x *index) subject(t *target) *ruleSet {
 	set := newRuleSet(x.rules)
-	switch t.subject {
-	case anEndpoint:
-		x.endpoints.match(t.endpoint, set)
-	case aResource:
-		set.addAll(x.allows)
-	default:
-		x.model(t, set)
-	}
-	set.addAll(x.everything)
-	return set
-}
-
-func (x *index) model(t *target, set *ruleSet) {
 	switch t.subject {
 	case someModel:
 		set.addAll(x.aboutModel)
@@ -202,16 +259,23 @@ func (x *index) model(t *target, set *ruleSet) {
 		set.addAll(x.aboutModel)
 		set.remove(x.denies)
 		set.addAll(x.anyModel)
-	default:
+	case aModel:
 		set.addAll(x.anyModel)
-		x.models.match(t.model, set)
-		x.versions.match(base(t.model), set)
+	case aResource:
+		set.addAll(x.allows)
+	case anEndpoint:
 	}
-	if t.publisher == "" {
-		return
+	if t.publisher != "" && t.subject != aResource && t.subject != anEndpoint {
+		set.keep(x.publisher(t.publisher))
 	}
-	publishers := newRuleSet(x.rules)
-	publishers.addAll(x.anyPublisher)
-	x.publishers.match(t.publisher, publishers)
-	set.keep(publishers)
+	set.addAll(x.everything)
+	return set
+}
+
+// publisher returns the rules about models of the publisher.
+func (x *index) publisher(name string) *ruleSet {
+	set := newRuleSet(x.rules)
+	set.addAll(x.anyPublisher)
+	x.publishers.match(name, set)
+	return set
 }

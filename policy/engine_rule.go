@@ -152,16 +152,29 @@ func (r *rule) matchSubject(t *target) verdict {
 	case t.subject == aList && r.models != nil:
 		return verdictOf(!r.deny) // a list is about no model in particular
 	}
-	return verdictOf(r.models == nil || r.models.match(t.model) || r.deny && r.matchVersionless(t))
+	return verdictOf(r.matchModel(t))
 }
 
-// matchVersionless: what a deny rule says about a model without a version holds for each of its versions.
+func (r *rule) matchModel(t *target) bool {
+	return r.models == nil || r.models.match(t.model) || r.deny && r.matchVersionless(t)
+}
+
+// matchVersionless: what a deny rule says about a model without a version holds for each of its versions. What it says about a version
+// holds for a call that leaves the version to Google as well, since that may be the one.
 func (r *rule) matchVersionless(t *target) bool {
-	name := base(t.model)
+	name, open := base(t.model), !versioned(t.model)
 	for i := range r.models {
-		if !strings.Contains(r.models[i].text, "@") && r.models[i].match(name) {
+		without, _, versioned := strings.Cut(r.models[i].text, "@")
+		g := newGlob(without)
+		if (!versioned || open) && g.match(name) {
 			return true
 		}
 	}
 	return false
+}
+
+// versioned reports whether a model is named with a certain version.
+func versioned(model string) bool {
+	_, version, found := strings.Cut(model, "@")
+	return found && version != "default" && version != "latest"
 }

@@ -47,7 +47,7 @@ func (d *dice) maybe(from ...string) []string {
 // model returns a policy of some roles and rules.
 func (d *dice) model() *Model {
 	m := &Model{
-		Project: "acme-ai", Location: "europe-west1",
+		Project: "acme-ai", Location: "europe-west1", RefuseRouting: d.n(4) == 1,
 		Issuers: []Issuer{
 			{Name: "corp", URL: "https://corp.example", Claims: map[string]string{"env": "string", "level": "int", "groups": "list", "sub": "string"}},
 			{Name: "k8s", URL: "https://k8s.example"},
@@ -207,12 +207,12 @@ func (d *dice) call(t testing.TB) Call {
 	parent := "/v1/projects/" + d.one("acme-ai", "acme-ml", "424242", "Acme-ai") + "/locations/" + d.one("europe-west1", "us-central1", "global")
 	switch d.n(6) {
 	case 0:
-		return parsedAny(t, "POST", parent+"/endpoints/"+d.one("123:predict", "mg-1:generateContent", "openapi/chat/completions", "openapi/embeddings"))
+		return parsedAny(t, "POST", parent+"/endpoints/"+d.one("123:predict", "mg-1:generateContent", "123:countTokens", "openapi/chat/completions", "openapi/embeddings"))
 	case 1:
 		return parsedAny(t, "POST", parent+d.one("/cachedContents", "/reasoningEngines/1:query"))
 	}
 	return parsedAny(t, "POST", parent+"/publishers/"+d.one("google/models/gemini-2.5-flash", "google/models/gemini-2.5-flash@001", "google/models/text-embedding-005",
-		"anthropic/models/claude-opus-4@20250514", "anthropic/models/count-tokens", "google/models/gemini-3-preview", "google/models/flash", "google/models/veo-3",
+		"anthropic/models/claude-opus-4@20250514", "anthropic/models/count-tokens", "anthropic/models/claude-opus-4", "google/models/claude-opus-4@default", "google/models/gemini-3-preview", "google/models/flash", "google/models/veo-3",
 		"google/models/preview")+":"+d.one("generateContent", "streamGenerateContent", "predict", "rawPredict", "countTokens", "fetchPredictOperation"))
 }
 
@@ -249,6 +249,9 @@ func (d *dice) facts(c Call) *body.Facts {
 	}
 	if d.n(3) == 0 {
 		f.Tools = []string{"googleSearch"}
+	}
+	if d.n(4) == 0 {
+		f.CachedContent = body.Opt[string]{Value: "cachedContents/1", Set: true}
 	}
 	if c.ModelInBody || d.n(6) == 0 {
 		f.Model = body.Opt[string]{Value: d.one("google/gemini-2.5-flash", "gemini-2.5-flash", "claude-opus-4", "google/gemini-3-preview", "anthropic/claude-opus-4@20250514", "x y"), Set: true}

@@ -19,7 +19,8 @@ import (
 
 const (
 	maxFiles   = 1000
-	maxFolders = 8 // how deep folders nest
+	maxFolders = 8        // how deep folders nest
+	maxBytes   = 64 << 20 // of all files together
 )
 
 // file is one file of a policy.
@@ -90,7 +91,10 @@ func readFilesOnce(dir string) ([]file, error) {
 }
 
 // walk collects the files below a folder.
-type walk struct{ files []file }
+type walk struct {
+	files []file
+	bytes int
+}
 
 // RevocationsFile is the name, directly in the policy's folder, of a file that is not part of the policy: the list of what is revoked
 // takes effect without a reload.
@@ -170,6 +174,9 @@ func (w *walk) file(path, name string, info fs.FileInfo) error {
 	data, err := io.ReadAll(io.LimitReader(f, strictyaml.MaxSize+1))
 	if err != nil {
 		return err
+	}
+	if w.bytes += len(data); w.bytes > maxBytes {
+		return fmt.Errorf("more than %d bytes in all files together", maxBytes)
 	}
 	w.files = append(w.files, file{name, data})
 	return nil

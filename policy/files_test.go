@@ -157,6 +157,15 @@ func TestReadFilesRefuses(t *testing.T) {
 				write(t, dir, strings.Repeat("a", i%200+1)+string(rune('a'+i/200))+".yaml", "")
 			}
 		}, "more than 1000 files"},
+		{"too much in all files together", func(dir string) {
+			large := filepath.Join(dir, "a.yaml")
+			write(t, dir, "a.yaml", strings.Repeat("# filler\n", strictyaml.MaxSize/9))
+			for i := range maxBytes/strictyaml.MaxSize + 1 {
+				if err := os.Link(large, filepath.Join(dir, "b"+string(rune('a'+i))+".yaml")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "bytes in all files together"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

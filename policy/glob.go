@@ -50,10 +50,10 @@ func (gs globs) match(s string) bool {
 	return false
 }
 
-// any reports whether one of the patterns is the lone star.
+// any reports whether one of the patterns is made of stars alone, so that every text matches.
 func (gs globs) any() bool {
 	for i := range gs {
-		if gs[i].text == "*" {
+		if gs[i].text != "" && strings.Trim(gs[i].text, "*") == "" {
 			return true
 		}
 	}

@@ -44,7 +44,7 @@ var grantLists = [...]struct{ name, doc string }{
 	{"publishers", "Publishers its rules may name; those of the defaults when not written."},
 	{"projects", "Projects its rules may name; those of the defaults when not written."},
 	{"locations", "Locations its rules may name; those of the defaults when not written."},
-	{"methods", "Methods and groups its rules may name; those of the defaults when not written."},
+	{"methods", "Methods and groups its rules may name; those of the defaults when not written. Calls beyond inference only by their exact names."},
 }
 
 var grantTable = newGrantTable()
@@ -232,7 +232,14 @@ func (l *loader) checkReach(r *ruleText, e entry, d *defaults) {
 		each("publishers", c.publishers, bound)
 	}
 	each("projects", c.projects, or(mayProjects, d.projects))
-	each("methods", c.methods, or(mayMethods, d.methods))
+	for _, text := range c.methods {
+		// As in rules themselves, no pattern, group or default stands for a call beyond inference.
+		if bound := r.may.list(mayMethods); !l.isSurface(text) {
+			l.within(at("methods"), r.may, "methods", text, or(mayMethods, d.methods))
+		} else if !slices.Contains(bound, text) {
+			l.addReach(at("methods"), r.may, "methods", text, bound)
+		}
+	}
 	bound := or(mayLocations, d.locations)
 	for _, text := range c.locations {
 		if matchLocations(text)&^locationsOf(bound) != 0 || bound == nil {

@@ -80,6 +80,7 @@ func TestIncludedFileThatReachesFurtherDoesNotLoad(t *testing.T) {
 		{"other publishers than the default", rule("allow: search-x, models: gemini-x, publishers: anthropic"), []string{`publishers "anthropic" reaches further than the file may: ` + may + "google"}},
 		{"other projects than the default", rule("allow: search-x, models: gemini-x, projects: acme-*"), []string{`projects "acme-*" reaches further than the file may: ` + may + "acme-ai"}},
 		{"other methods", rule("allow: search-x, models: gemini-x, methods: [generate, predict]"), []string{`methods "predict" reaches further than the file may: ` + may + "embed, generate"}},
+		{"a call beyond inference", rule("allow: search-x, methods: reasoningEngines.query"), []string{`methods "reasoningEngines.query" reaches further than the file may: ` + may + "embed, generate"}},
 		{"other locations", rule(`allow: search-x, models: gemini-x, locations: [europe-west1, "*"]`), []string{`locations "*" reaches further than the file may: ` + may + "europe-*"}},
 		{"a rewrite to another model", rule("allow: search-x, models: gemini-x, rewrite: { model: imagen-4 }"), []string{`model "imagen-4" reaches further than the file may: ` + may + "claude-default, claude-sonnet-4-5@20250929, gemini-*"}},
 		{"a denial of everything", rule("deny: search-x"), []string{"a deny rule of an included file needs models or endpoints: without them it denies everything"}},
@@ -155,6 +156,30 @@ func TestCoversComparesPatterns(t *testing.T) {
 	} {
 		if got := covers([]string{tt.bound}, tt.pattern); got != tt.want {
 			t.Errorf("covers(%q, %q): got %v, want %v", tt.bound, tt.pattern, got, tt.want)
+		}
+	}
+}
+
+// "*" among methods, in the defaults or in a grant, stands for no call beyond inference.
+func TestIncludedFileSwitchesOnNoSurfaceThatItsGrantDoesNotName(t *testing.T) {
+	load := func(defaults, methods string) error {
+		main := "version: 1\ninclude: [ { path: teams/a.yaml, may: { roles: search, as: vx, issuers: corp" + methods + " } } ]\n" +
+			"defaults: { project: acme-ai, locations: europe-west1, methods: " + defaults + " }\nissuers: { corp: { url: https://login.acme.com, audience: vertex } }\n"
+		team := "version: 1\nroles: { search: { as: vx, who: { corp: { groups: search } } } }\nrules: { r: { allow: search, methods: customJobs.create } }\n"
+		_, err := compile("policy.d", []file{{"a.yaml", []byte(main)}, {"teams/a.yaml", []byte(team)}})
+		return err
+	}
+	for _, tt := range []struct {
+		name, defaults, methods string
+		loads                   bool
+	}{
+		{"all methods by default", `"*"`, "", false},
+		{"all methods granted", `generate`, `, methods: "*"`, false},
+		{"a pattern granted", `generate`, `, methods: "customJobs.*"`, false},
+		{"its name granted", `generate`, `, methods: [generate, customJobs.create]`, true},
+	} {
+		if err := load(tt.defaults, tt.methods); (err == nil) != tt.loads {
+			t.Errorf("%s: got %v, want it to load: %v", tt.name, err, tt.loads)
 		}
 	}
 }

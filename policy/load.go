@@ -40,6 +40,7 @@ func compile(dir string, files []file) (*Policy, error) {
 	policy.digest = digest(files)
 	policy.model = model
 	model.forgetNodes()
+	policy.tellClaims()
 	return policy, nil
 }
 
@@ -218,7 +219,7 @@ func (l *loader) check() {
 func (l *loader) read() {
 	l.readProjects()
 	d := l.readDefaults()
-	l.model.Project, l.model.Location = d.project, d.location
+	l.model.Project, l.model.Location, l.model.RefuseRouting = d.project, d.location, d.routing == "refused"
 	l.readEndpoints()
 	l.readAliases()
 	l.readGuards()

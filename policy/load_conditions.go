@@ -144,12 +144,17 @@ type defaults struct {
 	conditions
 	project  string // the one default project
 	location string // the first default location that is written without a star
+	routing  string
 }
 
 var defaultsTable = newTable(slices.Concat([]field[defaults]{
 	custom("project", "The one default project. Short names of service accounts belong to it.", oneProject,
 		func(l *loader, n *strictyaml.Node, d *defaults) { d.project = l.readProject(n) }),
 }, conditionFields(func(d *defaults) *conditions { return &d.conditions }), []field[defaults]{
+	word("routing", "What becomes of `routingConfig` in a body, by which a caller can ask for another model than the path names. With `refused` the body "+
+		"of every generateContent and streamGenerateContent is read where rules are about single models, and such a call is refused; so is one whose body is too "+
+		"large to be seen whole. With `ignored`, which is the default, the path counts, and bodies are refused only where they are read anyway.",
+		[]string{"ignored", "refused"}, func(d *defaults) *string { return &d.routing }),
 	misplaced[defaults]("models", "is no default: write it into each rule"),
 	misplaced[defaults]("endpoints", "is no default: write it into each rule"),
 })...)

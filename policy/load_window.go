@@ -127,8 +127,7 @@ func minutes(s string) (int, bool) {
 	return hours*60 + mins, ok && s == fmt.Sprintf("%02d:%02d", hours, mins)
 }
 
-// readMoment reads a day or a moment. Of a day it is the beginning, or that of the day `later` days after it. A day at whose midnight
-// clocks are put forward begins when it does.
+// readMoment reads a day or a moment. Of a day it is the beginning, or that of the day `later` days after it.
 func (l *loader) readMoment(n *strictyaml.Node, zone *time.Location, later int) time.Time {
 	if n == nil {
 		return time.Time{}
@@ -140,10 +139,24 @@ func (l *loader) readMoment(n *strictyaml.Node, zone *time.Location, later int) 
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at
 	}
-	day, err := time.ParseInLocation(time.DateOnly, text, zone)
+	day, err := time.Parse(time.DateOnly, text)
 	if err != nil {
 		l.problems.Addf(n, "%s is not a day such as 2026-12-01, nor a moment such as 2026-12-01T08:00:00+01:00", strictyaml.Quote(text))
 		return time.Time{}
 	}
-	return time.Date(day.Year(), day.Month(), day.Day()+later, 0, 0, 0, 0, zone)
+	return beginning(day.AddDate(0, 0, later), zone)
+}
+
+// beginning returns when the date of day begins in a zone. That is not midnight where clocks are put forward at midnight: such a day
+// begins when they are, at one o'clock.
+func beginning(day time.Time, zone *time.Location) time.Time {
+	at := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
+	before, after := at.ZoneBounds()
+	switch {
+	case at.Day() != day.Day(): // the hour before midnight
+		return after
+	case at.Hour() != 0:
+		return before
+	}
+	return at
 }

@@ -376,8 +376,11 @@ func (n *naive) allow(a answer, role string, rule *Rule, applied, denials []Rule
 			}
 		}
 	}
-	twice := slices.Contains([]string{"countTokens", "computeTokens", "fetchPredictOperation"}, n.call.Method) && n.call.Model != "" && !n.seen
-	free := (rule.Models == nil || slices.Contains(rule.Models, "*")) && (rule.Publishers == nil || slices.Contains(rule.Publishers, "*"))
+	twice := slices.Contains([]string{"countTokens", "computeTokens", "fetchPredictOperation"}, n.call.Method) ||
+		n.m.RefuseRouting && slices.Contains([]string{"generateContent", "streamGenerateContent"}, n.call.Method)
+	twice = twice && !n.seen && !n.call.ModelInBody && n.call.Surface == "" && n.call.Model+n.call.Endpoint != ""
+	free := slices.Contains(rule.Models, "*") && (rule.Publishers == nil || slices.Contains(rule.Publishers, "*")) &&
+		(n.call.Endpoint == "" || slices.Contains(rule.Endpoints, "*")) && rewrite == nil
 	for _, d := range n.sorted(Deny) {
 		everything := d.Endpoints == nil && (d.Models == nil || slices.Contains(d.Models, "*")) && (d.Publishers == nil || slices.Contains(d.Publishers, "*"))
 		if !everything && (d.Models != nil || d.Publishers != nil) && len(n.concerned(&d)) > 0 {
@@ -502,9 +505,12 @@ func naiveBody(b *BodyRule, f *body.Facts, deny bool) []string {
 		}
 	}
 	if b.NoTools {
-		if f.Opaque() {
+		switch {
+		case f.Opaque():
 			list = append(list, "failed")
-		} else {
+		case f.CachedContent.Set:
+			list = append(list, yesNo(deny))
+		default:
 			list = append(list, yesNo(len(f.Tools) == 0))
 		}
 	}
@@ -574,7 +580,9 @@ func (n *naive) onSubject(r *Rule) string {
 	}
 	base := strings.Split(n.model, "@")[0]
 	return yesNo(slices.ContainsFunc(r.Models, func(p string) bool {
-		return plainGlob(p, n.model) || deny && !strings.Contains(p, "@") && plainGlob(p, base)
+		name, _, versioned := strings.Cut(p, "@")
+		open := !strings.Contains(n.model, "@") || strings.HasSuffix(n.model, "@default") || strings.HasSuffix(n.model, "@latest")
+		return plainGlob(p, n.model) || deny && (!versioned || open) && plainGlob(name, base)
 	}))
 }
 

@@ -32,10 +32,12 @@ type Policy struct {
 	surfaces map[string]bool // methods that allow rules name
 	parts    int             // how many parts of conditions depend on the caller alone
 
-	work sync.Pool // of *work
+	work sync.Pool                  // of *work
+	used map[string]func() []string // what ClaimsUsed answers, by issuer
 
-	overriding bool // there are rules against which others do not hold
-	shadows    bool // there are rules that are in shadow for some callers
+	overriding    bool // there are rules against which others do not hold
+	refuseRouting bool // bodies are asked for where they could route a call to another model
+	shadows       bool // there are rules that are in shadow for some callers
 
 	project  string // completes a listing; empty when the defaults name none
 	location string

@@ -33,10 +33,10 @@ func (p *Policy) Reach(role string, call Call, publisher, model string) Reach {
 	}
 	meets, group := p.index.search(&t), p.group([]int{number}) // what is remembered of shapes is for requests
 	for _, side := range []struct {
-		rules *ruleSet
+		rules *packed
 		to    *[]*Rule
-	}{{group.denies, &reach.Denies}, {group.allows[0], &reach.Allows}} {
-		found := meets.commonWith(side.rules)
+	}{{&group.denies, &reach.Denies}, {&group.allows[0], &reach.Allows}} {
+		found := meets.common(side.rules)
 		for n := found.next(); n >= 0; n = found.next() {
 			if r := p.rules[n]; r.Duties.Rewrite == "" || !c.ModelInBody {
 				*side.to = append(*side.to, r.Rule)

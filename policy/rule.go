@@ -13,6 +13,8 @@ type Model struct {
 	Project  string // completes a listing; empty when the defaults name none
 	Location string // the same
 
+	RefuseRouting bool // where a rule is about single models, bodies are read for routingConfig, which lets others answer
+
 	Issuers   []Issuer            // in declared order
 	Roles     []Role              // by falling priority, those of one priority in declared order
 	Rules     []Rule              // in declared order, which means nothing

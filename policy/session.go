@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 )
 
@@ -17,10 +18,10 @@ type Session struct {
 
 // group is the callers that have the same roles.
 type group struct {
-	held   []int      // in the order in which they are tried
-	denies *ruleSet   // the deny rules that concern them
-	allows []*ruleSet // the allow rules for each of held
-	places []int      // 0, 1, … for each of held
+	held   []int    // in the order in which they are tried
+	denies packed   // the deny rules that concern them
+	allows []packed // the allow rules for each of held
+	places []int    // 0, 1, … for each of held
 
 	imposing   []bool // whether an allow rule for each of held imposes something
 	denyModels bool   // a deny rule is about models
@@ -75,7 +76,7 @@ func (p *Policy) group(held []int) *group {
 }
 
 func (p *Policy) newGroup(held []int) *group {
-	g := &group{held: append([]int(nil), held...), denies: newRuleSet(len(p.rules))}
+	g, denies := &group{held: slices.Clone(held)}, newRuleSet(len(p.rules))
 	var excepted *ruleSet
 	for _, role := range held {
 		if except := p.roles[role].excepted; except != nil {
@@ -85,21 +86,22 @@ func (p *Policy) newGroup(held []int) *group {
 			excepted.addAll(except)
 		}
 	}
+	rules := newRuleSet(len(p.rules))
 	for _, role := range held {
-		rules := newRuleSet(len(p.rules))
+		rules.clear()
 		rules.addAll(p.every)
 		rules.addAll(p.roles[role].rules)
 		rules.remove(excepted)
-		g.denies.addAll(rules)
+		denies.addAll(rules)
 		rules.remove(p.index.denies)
 		g.places = append(g.places, len(g.allows))
-		g.allows = append(g.allows, rules)
+		g.allows = append(g.allows, rules.pack())
 		c := newCommon(rules, p.imposing)
 		g.imposing = append(g.imposing, c.next() >= 0)
 	}
-	g.denies.keep(p.index.denies)
-	c := newCommon(g.denies, p.index.aboutModel)
-	g.denyModels = c.next() >= 0
+	denies.keep(p.index.denies)
+	c := newCommon(denies, p.index.aboutModel)
+	g.denies, g.denyModels = denies.pack(), c.next() >= 0
 	return g
 }
 

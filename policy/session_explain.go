@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ type Explanation struct {
 	Roles    []RoleMatch // all roles of the policy, in the order in which they are tried
 	Acting   []string    // the roles that the caller acts in, first to last
 	Rules    []RuleCheck // the rules for the caller's roles: first the deny rules, then the allow rules, each by name
-	Nearest  string      // where no role allows: the allow rule of which most conditions hold; empty when there is none
+	Nearest  string      // where no role allows: the allow rule that lacks the fewest conditions, of several the first that comes farthest; empty when there is none
 }
 
 // RoleMatch tells whether a caller has a role and, when it has not, what was missing.
@@ -38,6 +39,7 @@ type RuleCheck struct {
 	Shadow  bool     // it is reported and does not count
 	Outcome Outcome
 	Held    int   // how many conditions hold before Failed
+	Missing int   // how many keys of the rule do not hold, that of Failed among them
 	Failed  Check // the first condition that decides the outcome; zero when all hold
 }
 
@@ -168,46 +170,48 @@ func (e *evaluation) concerned(r *rule) []string {
 	return names
 }
 
-// nearest returns the allow rule of which most conditions hold.
+// nearest returns the allow rule that lacks the fewest conditions.
 func nearest(rules []RuleCheck, acting []string) string {
-	name, most := "", -1
-	for _, r := range rules {
+	var best *RuleCheck
+	for i := range rules {
+		r := &rules[i]
 		mine := slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(acting, role) })
-		if r.Effect == Allow && mine && !r.Shadow && r.Held > most {
-			name, most = r.Rule, r.Held
+		if r.Effect == Allow && mine && !r.Shadow && (best == nil || cmp.Or(best.Missing-r.Missing, r.Held-best.Held) > 0) {
+			best = r
 		}
 	}
-	return name
+	if best == nil {
+		return ""
+	}
+	return best.Rule
 }
 
 // explain checks a rule for the roles it is for, and tells about the one for which it comes farthest.
 func (e *evaluation) explain(r *rule, roles []string) RuleCheck {
 	c := RuleCheck{Rule: r.ID, At: r.At, Effect: r.Effect, Roles: roles, Shadow: e.inShadow(r)}
 	for i, role := range roles {
-		outcome, held, failed := e.walk(r, role)
-		if i == 0 || outcome > c.Outcome || outcome == c.Outcome && held > c.Held {
-			c.Outcome, c.Held, c.Failed = outcome, held, failed
+		w := e.walk(r, role)
+		if i == 0 || cmp.Or(int(w.Outcome)-int(c.Outcome), c.Missing-w.Missing, w.Held-c.Held) > 0 {
+			c.Outcome, c.Held, c.Missing, c.Failed = w.Outcome, w.Held, w.Missing, w.Failed
 		}
 	}
 	return c
 }
 
 // walk checks one condition after the other.
-func (e *evaluation) walk(r *rule, role string) (outcome Outcome, held int, failing Check) {
+func (e *evaluation) walk(r *rule, role string) RuleCheck {
 	checks := e.checks(r, role)
-	least := yes
-	for _, c := range checks {
-		least = min(least, c.verdict)
-	}
-	if least == yes {
-		return Applying, len(checks), Check{}
-	}
+	w, least, missing := RuleCheck{Outcome: Applying, Held: len(checks)}, yes, ""
 	for i, c := range checks {
-		if c.verdict == least {
-			return map[verdict]Outcome{no: NotApplying, unknown: Unknown, failed: Failing}[least], i, c.Check
+		if c.verdict < least {
+			least = c.verdict
+			w.Outcome, w.Held, w.Failed = map[verdict]Outcome{no: NotApplying, unknown: Unknown, failed: Failing}[least], i, c.Check
+		}
+		if key, _, _ := strings.Cut(c.Condition, "."); key != missing && (c.verdict == no || c.verdict == failed) {
+			w.Missing, missing = w.Missing+1, key
 		}
 	}
-	return NotApplying, 0, Check{}
+	return w
 }
 
 // judged is a condition with its verdict.
@@ -273,6 +277,9 @@ func (e *evaluation) subjectCheck(r *rule, add func(v verdict, condition, want, 
 		add(v, "models", "none: the rule is about endpoints", t.publisher+"/"+t.model)
 	case t.publisher != "" && r.publishers != nil && !r.publishers.match(t.publisher):
 		add(v, "publishers", listText(r.Publishers), t.publisher)
+		if t.subject == aModel {
+			add(verdictOf(r.matchModel(t)), "models", shown(r.Models), t.model)
+		}
 	case t.subject == someModel:
 		add(v, "models", shown(r.Models), "a model in the body, which was not seen")
 	default:

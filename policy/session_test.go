@@ -418,9 +418,9 @@ func TestExplain(t *testing.T) {
 		t.Errorf("roles (-want +got):\n%s", diff)
 	}
 	wantRules := []RuleCheck{
-		{Rule: "previews", Effect: Deny, Roles: []string{"eng"}, Failed: Check{"except", "none of [eng]", "a caller who is one"}},
-		{Rule: "embed", Effect: Allow, Roles: []string{"eng"}, Held: 3, Failed: Check{"models", "[text-*]", "gemini-2.5-flash"}},
-		{Rule: "search", Effect: Allow, Roles: []string{"eng"}, Held: 6, Failed: Check{"when", `claims.env == "test"`, "false"}},
+		{Rule: "previews", Effect: Deny, Roles: []string{"eng"}, Missing: 2, Failed: Check{"except", "none of [eng]", "a caller who is one"}},
+		{Rule: "embed", Effect: Allow, Roles: []string{"eng"}, Held: 3, Missing: 1, Failed: Check{"models", "[text-*]", "gemini-2.5-flash"}},
+		{Rule: "search", Effect: Allow, Roles: []string{"eng"}, Held: 6, Missing: 1, Failed: Check{"when", `claims.env == "test"`, "false"}},
 	}
 	if diff := cmp.Diff(wantRules, x.Rules); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)

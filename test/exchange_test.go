@@ -91,7 +91,7 @@ func TestTokensAreExchanged(t *testing.T) {
 			{"direct, somebody else", callerOf(t, s, "own", fake.Claim("sub", "alice")), "200 as /subject/alice"},
 			{"direct, by ES256", callerOf(t, s, "own", fake.ES256(), fake.Claim("sub", "bob")), "200 as /subject/bob"},
 			{"impersonate", callerOf(t, s, "account", trusted), "200 as " + sandbox.Search},
-			{"impersonate, without the right to", callerOf(t, s, "account"), "503 ACCOUNT_FORBIDDEN"},
+			{"impersonate, without the right to", callerOf(t, s, "account"), "403 EXCHANGE_REFUSED"},
 			{"a token that the provider does not take", callerOf(t, s, "strange"), "403 EXCHANGE_REFUSED"},
 			{"a token that the provider takes", callerOf(t, s, "strange", fake.Audience("vertex", "another"), fake.Claim("sub", "carol")), "403 IAM_PERMISSION_DENIED as /subject/carol"},
 			{"a token for another audience of the issuer", callerOf(t, s, "own", fake.Audience("elsewhere")), "403 EXCHANGE_REFUSED"},

@@ -31,7 +31,7 @@ func PolicyKeys() map[string][]string {
 
 		"include":     {"path", "may"},
 		"include.may": {"roles", "as", "issuers", "models", "publishers", "endpoints", "projects", "locations", "methods"},
-		"defaults":    {"project", "projects", "locations", "methods", "publishers"},
+		"defaults":    {"project", "projects", "locations", "methods", "publishers", "routing"},
 
 		"issuers.X": {"url", "profile", "audience", "singleAudience", "algorithms", "jwks", "header", "leeway", "maxAge", "maxLifetime", "maxStale",
 			"require", "map", "claims", "tenants", "clients", "introspect", "ca", "proxy", "tokenFile", "certificate"},

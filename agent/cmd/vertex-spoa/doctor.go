@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"vertex-spoa/agent"
 	"vertex-spoa/agent/internal/config"
 	"vertex-spoa/agent/internal/doctor"
 	"vertex-spoa/agent/internal/google"
@@ -44,6 +45,10 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	if c.Policy, err = loadPolicy(cfg.Policy.Dir); err != nil {
 		return err
 	}
+	if err := servable(c.Policy, false); err != nil {
+		return err
+	}
+	c.Issuers = agent.Issuers(c.Policy)
 	if err := knownRoles(f.roles, c.Policy); err != nil {
 		return err
 	}

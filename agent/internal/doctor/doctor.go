@@ -32,10 +32,12 @@ const DefaultTimeout = 10 * time.Second
 // maxParallel is how many roles are tried at once.
 const maxParallel = 4
 
-// Config says what to try and over which ways. Policy and Client are required.
+// Config says what to try and over which ways. Policy, Issuers and Client are required.
 type Config struct {
 	// Policy names the issuers and the roles.
 	Policy *policy.Policy
+	// Issuers are those of Policy, in its order, as the agent gives them to the verifier.
+	Issuers []identity.Issuer
 	// Client carries every call but those to the metadata server, as it does for the agent.
 	Client *http.Client
 	// Base says where the agent's own identity comes from. Its Client and Log are not used.
@@ -60,8 +62,8 @@ type Config struct {
 // all have ended, which is when ctx ends at the latest. A check that fails is no error; an error says that the issuers of the policy are
 // not ones that can be asked, or that Config is not complete.
 func Run(ctx context.Context, c Config) (Report, error) {
-	if c.Policy == nil || c.Client == nil {
-		return Report{}, errors.New("doctor: policy and client are required")
+	if c.Policy == nil || c.Client == nil || len(c.Issuers) != len(c.Policy.Issuers()) {
+		return Report{}, errors.New("doctor: a policy, its issuers and a client are required")
 	}
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	e := &examination{Config: c, log: slog.New(slog.DiscardHandler)}

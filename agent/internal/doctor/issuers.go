@@ -21,7 +21,7 @@ func (e *examination) openIssuers() error {
 	took := map[string]time.Duration{}
 	e.started = time.Now()
 	var err error
-	e.issuers, err = identity.New(issuersOf(e.Policy), identity.Options{Client: e.Client, Log: e.log, OnKeys: func(issuer string, _ int, _ error) {
+	e.issuers, err = identity.New(e.Issuers, identity.Options{Client: e.Client, Log: e.log, OnKeys: func(issuer string, _ int, _ error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if _, again := took[issuer]; !again {
@@ -131,20 +131,4 @@ func look(i policy.Issuer, reason Reason, text string) string {
 		return "curl -sS " + quoted(address)
 	}
 	return "curl -sv -o /dev/null " + quoted(address)
-}
-
-// issuersOf returns the issuers of a policy as the verifier wants them.
-func issuersOf(p *policy.Policy) []identity.Issuer {
-	var to []identity.Issuer
-	for _, i := range p.Issuers() {
-		to = append(to, identity.Issuer{
-			Name: i.Name, URL: i.URL, Profile: i.Profile, Audiences: i.Audiences, SingleAudience: i.SingleAudience, Algorithms: i.Algorithms,
-			JWKSURL: i.JWKSURL, JWKSFile: i.JWKSFile, JWKS: i.JWKS, Header: i.Header,
-			CAFile: i.CAFile, ProxyURL: i.ProxyURL, TokenFile: i.TokenFile,
-			Leeway: i.Leeway, MaxAge: i.MaxAge, MaxLifetime: i.MaxLifetime, MaxStale: i.MaxStale,
-			Require: i.Require, Subject: i.Subject, Groups: i.Groups, Email: i.Email, Claims: i.Claims, Tenants: i.Tenants, Clients: i.Clients,
-			Introspection: (*identity.Introspection)(i.Introspection), Certificate: (*identity.CertificateRule)(i.Certificate),
-		})
-	}
-	return to
 }

@@ -13,7 +13,7 @@ import (
 // shortBy is how much less than it was asked for the life of a token may be.
 const shortBy = time.Minute
 
-// checkRole mints a token of the role and, if asked to, calls Vertex AI with one.
+// checkRole mints a token of the role and, if asked to, calls Vertex AI with it.
 func (e *examination) checkRole(ctx context.Context, g policy.Grant) []Check {
 	check := Check{Kind: Role, Name: g.Role, Status: OK}
 	r := google.Request{Account: g.Account, Delegates: g.Delegates, Scopes: g.Scopes, Lifetime: g.Lifetime}
@@ -32,14 +32,14 @@ func (e *examination) checkRole(ctx context.Context, g policy.Grant) []Check {
 		return e.withoutToken(check.skip(err.Error(), "Mend the agent's identity first."))
 	}
 	defer source.Close()
-	check = e.mint(ctx, source, r, check)
+	check, token := e.mint(ctx, source, r, check)
 	if check.Status == Failed {
 		return e.withoutToken(check)
 	}
 	if !e.Vertex {
 		return []Check{check}
 	}
-	return []Check{check, e.checkVertex(ctx, source, r, g)}
+	return []Check{check, e.checkVertex(ctx, token.Value, r, g)}
 }
 
 // withoutToken returns the checks of a role without a token.
@@ -62,17 +62,17 @@ func tokenFacts(g policy.Grant) *TokenFacts {
 	return facts
 }
 
-// mint returns check as the outcome of one mint.
-func (e *examination) mint(ctx context.Context, source *google.Source, r google.Request, check Check) Check {
+// mint returns check as the outcome of one mint, and the token unless that failed.
+func (e *examination) mint(ctx context.Context, source *google.Source, r google.Request, check Check) (Check, google.Token) {
 	ctx, cancel := e.bound(ctx)
 	defer cancel()
-	result := source.Check(ctx, r)
+	result, token := source.Check(ctx, r)
 	check.Latency = Milliseconds(result.Latency)
 	if !result.OK {
 		if ctx.Err() != nil {
-			return check.fail(NoAnswer, fmt.Sprintf("%s: %v", check.Token.who(), context.Cause(ctx)), adviceSilence, result.Fix)
+			return check.fail(NoAnswer, fmt.Sprintf("%s: %v", check.Token.who(), context.Cause(ctx)), adviceSilence, result.Fix), google.Token{}
 		}
-		return check.failMint(result)
+		return check.failMint(result), google.Token{}
 	}
 	check.Token.Granted, check.Token.Fingerprint = seconds(result.Granted), result.Fingerprint
 	check.Summary = clean(check.Token.describe(result))
@@ -80,7 +80,7 @@ func (e *examination) mint(ctx context.Context, source *google.Source, r google.
 		check.Status, check.Reason = Warning, LifetimeShort
 		check.Advice = "Google grants less than the policy asks for. If that is how it should be write it into the role's key token."
 	}
-	return check
+	return check, token
 }
 
 // who is whom the token speaks for.

@@ -23,9 +23,9 @@ const (
 	prompt      = `{"contents":[{"role":"user","parts":[{"text":"ping"}]}]}`
 )
 
-// checkVertex calls countTokens, which costs nothing and needs the permission of a prompt, with a token of the role. It goes from this
+// checkVertex calls countTokens, which costs nothing and needs the permission of a prompt, with the token of the role. It goes from this
 // machine straight to Google, and not through HAProxy.
-func (e *examination) checkVertex(ctx context.Context, source *google.Source, r google.Request, g policy.Grant) Check {
+func (e *examination) checkVertex(ctx context.Context, token secret.Text, r google.Request, g policy.Grant) Check {
 	check := Check{Kind: Vertex, Name: g.Role, Status: OK, Vertex: &VertexFacts{}}
 	m := e.Policy.Model()
 	to := placeOf(m, g)
@@ -42,23 +42,15 @@ func (e *examination) checkVertex(ctx context.Context, source *google.Source, r 
 	*check.Vertex = VertexFacts{Project: call.Project, Location: call.Location, Model: call.Model, Host: call.Host()}
 	ctx, cancel := e.bound(ctx)
 	defer cancel()
-	token, err := source.Token(ctx, r)
-	if err != nil {
-		if refusal, ok := errors.AsType[*google.Error](err); ok {
-			reason, advice := explainMint(refusal.Reason, refusal.Detail)
-			return check.fail(reason, "the second token for this check did not come: "+refusal.Detail, advice, refusal.Fix)
-		}
-		return check.fail(AnswerInvalid, err.Error(), "", "")
-	}
 	start := time.Now()
-	answer, err := e.countTokens(ctx, call, token.Value, quotaProject(m, g.Role))
+	answer, err := e.countTokens(ctx, call, token, quotaProject(m, g.Role))
 	check.Latency = Milliseconds(time.Since(start))
 	if err != nil {
-		return check.failCall(err, call.Host(), token.Value)
+		return check.failCall(err, call.Host(), token)
 	}
 	check.Vertex.Status = answer.status
 	if answer.status != http.StatusOK {
-		return check.refused(answer, grantee{r, g, quotaProject(m, g.Role)}, token.Value)
+		return check.refused(answer, grantee{r, g, quotaProject(m, g.Role)}, token)
 	}
 	check.Vertex.Tokens = answer.tokens
 	check.Summary = fmt.Sprintf("countTokens of %s in %s of %s: 200, %s", call.Model, call.Location, call.Project, plural(answer.tokens, "token"))

@@ -16,13 +16,15 @@ const (
 
 // Base fetches the agent's own token, a new one if the party that issues it has one. Token.Account is the agent's e-mail, or the principal
 // as IAM writes it (principalSet://…) where there is no e-mail; empty if neither is known. A Base caches nothing, never retries for long
-// and may be called by several goroutines. Its error must not hold a token.
+// and may be called by several goroutines. Its error must not hold a token. One that does not end with its context is left alone a second
+// later, and is called again when it has ended.
 type Base func(context.Context) (Token, error)
 
 // mint calls b within baseTimeout and does not believe it. The error is an *Error.
 func (b Base) mint(ctx context.Context) (Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, baseTimeout)
 	defer cancel()
+	latest := wall().Add(maxLifetime)
 	t, err := b(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -41,7 +43,49 @@ func (b Base) mint(ctx context.Context) (Token, error) {
 		return Token{}, failure
 	}
 	t.Account, t.Expiry = clean(t.Account), t.Expiry.Round(0)
+	if latest.Before(t.Expiry) { // no token of Google's lives longer
+		t.Expiry = latest
+	}
 	return t, nil
+}
+
+// endGrace is what a Base has to end in after its context has ended, before it is left alone.
+const endGrace = time.Second
+
+// abandonable returns a Base that ends soon after its context even if b does not: the library waits for what a command has started, and
+// for the writer of a pipe. At most one call of b is left to end when it will, and until it has b is not called again.
+func (b Base) abandonable() Base {
+	type outcome struct {
+		token Token
+		err   error
+	}
+	running := make(chan struct{}, 1)
+	return func(ctx context.Context) (Token, error) {
+		select {
+		case running <- struct{}{}:
+		default:
+			return Token{}, errors.New("the attempt before has not ended yet")
+		}
+		ended := make(chan outcome, 1)
+		go func() {
+			t, err := b(ctx)
+			<-running
+			ended <- outcome{t, err}
+		}()
+		select {
+		case o := <-ended:
+			return o.token, o.err
+		case <-ctx.Done():
+		}
+		grace := time.NewTimer(endGrace)
+		defer grace.Stop()
+		select {
+		case o := <-ended:
+			return o.token, o.err
+		case <-grace.C:
+			return Token{}, ctx.Err()
+		}
+	}
 }
 
 // mendable is an error of a Base with what becomes Error.Fix.

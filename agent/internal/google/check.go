@@ -29,15 +29,15 @@ type CheckResult struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-// Check mints a token of r now, past everything that is remembered, and says how it went. It tries once and keeps nothing. A request with
-// Exchange needs a caller's token, as with Token.
-func (s *Source) Check(ctx context.Context, r Request) CheckResult {
+// Check mints a token of r now, past everything that is remembered, and says how it went. It tries once and keeps nothing: the Token is
+// the caller's, and zero unless OK. A request with Exchange needs a caller's token, as with Token.
+func (s *Source) Check(ctx context.Context, r Request) (CheckResult, Token) {
 	result := CheckResult{Account: r.Account, Delegates: r.Delegates, Scopes: r.Scopes, Asked: r.lifetime()}
 	if r.Exchange != nil && r.Exchange.Mode == Direct {
 		result.Scopes, result.Asked = r.Exchange.scopes(), 0
 	}
 	if err := refusedUnasked(r); err != nil {
-		return result.failed(err)
+		return result.failed(err), Token{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, flightTimeout)
 	defer cancel()
@@ -46,7 +46,7 @@ func (s *Source) Check(ctx context.Context, r Request) CheckResult {
 		own, err := s.own.get(ctx)
 		result.Agent = own.Account
 		if err != nil {
-			return result.failed(withoutOwn(r, err))
+			return result.failed(withoutOwn(r, err)), Token{}
 		}
 		mint = s.iam.mint
 	}
@@ -54,11 +54,12 @@ func (s *Source) Check(ctx context.Context, r Request) CheckResult {
 	t, err := mint(ctx, r)
 	result.Latency = time.Since(start)
 	if err != nil {
-		return result.failed(err)
+		return result.failed(err), Token{}
 	}
-	result.OK, result.Fingerprint = true, t.Value.Fingerprint()
+	t.Fingerprint = t.Value.Fingerprint()
+	result.OK, result.Fingerprint = true, t.Fingerprint
 	result.Granted = t.Expiry.Sub(start).Round(time.Second)
-	return result
+	return result, t
 }
 
 func (c CheckResult) failed(err error) CheckResult {

@@ -17,13 +17,16 @@ func TestCheckMintsNowAndKeepsNothing(t *testing.T) {
 	f.mustGet(t, request(alice))
 	r := Request{Account: alice, Delegates: []string{bob}, Scopes: []string{scope}, Lifetime: 10 * time.Minute}
 	for _, r := range []Request{r, request(alice)} {
-		got := f.Check(t.Context(), r)
+		got, token := f.Check(t.Context(), r)
 		want := CheckResult{OK: true, Agent: agentEmail, Account: alice, Delegates: r.Delegates, Scopes: r.Scopes, Asked: r.lifetime(), Granted: r.lifetime()}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(CheckResult{}, "Latency", "Fingerprint", "Granted")); diff != "" {
 			t.Errorf("Check differs (-want +got):\n%s", diff)
 		}
 		if off := want.Granted - got.Granted; off < 0 || off > time.Second || got.Latency <= 0 || len(got.Fingerprint) != 16 {
 			t.Errorf("granted %v in %v, fingerprint %q", got.Granted, got.Latency, got.Fingerprint)
+		}
+		if token.Account != alice || token.Value.Fingerprint() != got.Fingerprint || token.Fingerprint != got.Fingerprint {
+			t.Errorf("the token is %+v, want that of %+v", token, got)
 		}
 	}
 	if got := len(f.iam.seen()); got != 3 {
@@ -33,10 +36,10 @@ func TestCheckMintsNowAndKeepsNothing(t *testing.T) {
 		t.Errorf("%d tokens are held, want 1", got)
 	}
 	subject := f.sts.sign()
-	if got := f.Check(t.Context(), direct(subject)); !got.OK || got.Granted < 59*time.Minute || got.Account != "" || got.Scopes[0] != platformScope {
+	if got, _ := f.Check(t.Context(), direct(subject)); !got.OK || got.Granted < 59*time.Minute || got.Account != "" || got.Scopes[0] != platformScope {
 		t.Errorf("a direct exchange: %+v", got)
 	}
-	if got := f.Check(t.Context(), impersonating(subject, alice)); !got.OK || got.Account != alice {
+	if got, _ := f.Check(t.Context(), impersonating(subject, alice)); !got.OK || got.Account != alice {
 		t.Errorf("an impersonating exchange: %+v", got)
 	}
 	if got := f.Exchanges(); got.Held != 0 {
@@ -96,9 +99,12 @@ func TestCheckSaysWhatIsMissingAndHowToMendIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := federationOnLoopback(t)
 			test.broken(f)
-			got := f.Check(t.Context(), test.r)
+			got, token := f.Check(t.Context(), test.r)
 			if got.OK || got.Reason != test.want || !strings.Contains(got.Detail, test.detail) || got.Granted != 0 || got.Fingerprint != "" {
 				t.Errorf("got %+v, want reason %s and detail %q", got, test.want, test.detail)
+			}
+			if token != (Token{}) {
+				t.Errorf("a check that failed returns %+v", token)
 			}
 			if test.fix == "" && got.Fix != "" || !strings.HasPrefix(got.Fix, test.fix) {
 				t.Errorf("fix is\n%s\nwant\n%s", got.Fix, test.fix)
@@ -114,7 +120,7 @@ func TestCheckSaysWhatIsMissingAndHowToMendIt(t *testing.T) {
 			b.set(errors.New("no metadata server"))
 			c.Base = b.token
 		})
-		if got := f.Check(t.Context(), plain); got.OK || got.Reason != CredentialsUnavailable || !strings.Contains(got.Detail, "no metadata server") {
+		if got, _ := f.Check(t.Context(), plain); got.OK || got.Reason != CredentialsUnavailable || !strings.Contains(got.Detail, "no metadata server") {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -122,7 +128,7 @@ func TestCheckSaysWhatIsMissingAndHowToMendIt(t *testing.T) {
 		f := federationOnLoopback(t)
 		f.sts.fail(400, "invalid_target", "disabled or deleted")
 		want := "gcloud iam workload-identity-pools providers describe okta --workload-identity-pool=corp --location=global --project=123"
-		if got := f.Check(t.Context(), direct(f.sts.sign())); got.Reason != MintInvalid || got.Fix != want {
+		if got, _ := f.Check(t.Context(), direct(f.sts.sign())); got.Reason != MintInvalid || got.Fix != want {
 			t.Errorf("got %+v, want the fix %q", got, want)
 		}
 	})

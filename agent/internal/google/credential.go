@@ -90,7 +90,7 @@ func parseCredential(text []byte, ends endpoints) (*credential, error) {
 	case "impersonated_service_account":
 		err = c.impersonated(j, fields, ends)
 	default:
-		err = fmt.Errorf("type %.40q is none of external_account, impersonated_service_account, service_account, authorized_user", j.Type)
+		err = fmt.Errorf("type %q is none of external_account, impersonated_service_account, service_account, authorized_user", plainType(j.Type))
 	}
 	if err != nil {
 		return nil, err
@@ -101,6 +101,14 @@ func parseCredential(text []byte, ends endpoints) (*credential, error) {
 	}
 	c.text = secret.New(string(whole))
 	return c, nil
+}
+
+// plainType returns what may be the name of a type, and not a secret in the wrong place.
+func plainType(s string) string {
+	if len(s) > 32 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return "(not shown)"
+	}
+	return s
 }
 
 // fieldsOf returns the fields of a JSON object. The library takes names in any case, so one that it would read and that is not looked at

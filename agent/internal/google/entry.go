@@ -18,7 +18,9 @@ type entry struct {
 	mint     mintFunc // one attempt; nil where that takes a caller's token, which then nothing but the caller's request refreshes
 	tasks    *tasks
 	log      *slog.Logger
-	size     int // bytes, where somebody counts them; belongs to who does
+
+	size        int    // bytes, where somebody counts them; belongs to who does
+	fingerprint string // by which whoever counts finds the entry; belongs to them too
 
 	token atomic.Pointer[issued] // nil for none
 	used  atomic.Bool            // handed out since it was minted

@@ -588,7 +588,7 @@ func TestCallersDoNotShareTokens(t *testing.T) {
 
 func TestACallerWhoMayNotActAsTheAccount(t *testing.T) {
 	f := federationOnLoopback(t)
-	for status, want := range map[int]Reason{403: AccountForbidden, 401: ExchangeUnavailable} {
+	for status, want := range map[int]Reason{403: ExchangeRefused, 401: ExchangeUnavailable} {
 		f.iam.fail(status, "denied")
 		_, err := f.Token(t.Context(), impersonating(f.sts.sign(subject(fmt.Sprint(status))), alice))
 		e := wantReason(t, err, want)
@@ -608,7 +608,7 @@ func TestACallerWhoMayNotActAsTheAccount(t *testing.T) {
 	f.iam.fail(403, "denied")
 	_, err := f.Token(t.Context(), staff)
 	member := "principal://iam.googleapis.com/locations/global/workforcePools/staff/subject/SUBJECT"
-	if e := wantReason(t, err, AccountForbidden); !strings.Contains(e.Fix, member+" --role=roles/iam.serviceAccountTokenCreator") {
+	if e := wantReason(t, err, ExchangeRefused); !strings.Contains(e.Fix, member+" --role=roles/iam.serviceAccountTokenCreator") {
 		t.Errorf("fix is %q", e.Fix)
 	}
 	if got := f.base.count(); got > 1 {
@@ -886,8 +886,8 @@ func TestNoSecretOfAnExchangeIsPrinted(t *testing.T) {
 		token, err := f.Token(t.Context(), r)
 		_, _ = fmt.Fprintf(&printed, "%v %+v %#v %v %+v %#v %v %+v %#v", token, token, token, err, err, err, r, r, r)
 		_, _ = fmt.Fprintf(&printed, "%+v %+v", f.Status(), f.Exchanges())
-		result := f.Check(t.Context(), r)
-		_, _ = fmt.Fprintf(&printed, "%+v", result)
+		result, checked := f.Check(t.Context(), r)
+		_, _ = fmt.Fprintf(&printed, "%+v %+v", result, checked)
 	}
 	f.Close()
 	text := printed.String() + log.String()

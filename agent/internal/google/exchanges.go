@@ -18,7 +18,7 @@ const (
 	defaultExchangedBytes = 512 << 20
 
 	maxExchanging = 1024 // exchanges under way, those that wait for a slot included
-	entryBytes    = 640  // what an entry and its place in the memory cost besides the token
+	entryBytes    = 720  // what an entry and its place in the memory cost besides the token
 )
 
 // exchanges gets tokens for callers' own tokens and remembers them. It holds no caller's token: only the request that brings one can
@@ -38,6 +38,7 @@ type exchanges struct {
 	mu       sync.Mutex // held for look-ups, never across I/O
 	closed   bool
 	held     *simplelru.LRU[key, *entry]
+	printed  map[string]*entry // those held with a token, by its fingerprint
 	bytes    int
 }
 
@@ -66,6 +67,7 @@ func newExchanges(c Config, m *iam, newEntry func(account, audience string) *ent
 		budget:   newBudget(cmp.Or(c.ExchangesPerMinute, defaultPerMinute)),
 		slots:    make(chan struct{}, maxParallel),
 		maxBytes: cmp.Or(c.ExchangedBytes, defaultExchangedBytes),
+		printed:  map[string]*entry{},
 	}
 	x.held, err = simplelru.NewLRU[key, *entry](cmp.Or(c.Exchanged, defaultExchanged), x.forgotten)
 	return x, err
@@ -165,11 +167,20 @@ func (x *exchanges) fit() {
 // forgotten is called for every entry that is removed, the caller holding mu.
 func (x *exchanges) forgotten(_ key, e *entry) {
 	x.bytes -= e.size
+	x.unprint(e)
 	e.stop()
 }
 
-// weigh notes what the entry of k costs now that it is to hold t.
+// unprint forgets by which fingerprint e is found, the caller holding mu.
+func (x *exchanges) unprint(e *entry) {
+	if x.printed[e.fingerprint] == e {
+		delete(x.printed, e.fingerprint)
+	}
+}
+
+// weigh notes what the entry of k costs now that it is to hold t, and by which fingerprint it is found.
 func (x *exchanges) weigh(k key, e *entry, t Token) {
+	fingerprint := t.Value.Fingerprint()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if held, ok := x.held.Peek(k); !ok || held != e {
@@ -178,6 +189,8 @@ func (x *exchanges) weigh(k key, e *entry, t Token) {
 	x.bytes -= e.size
 	e.size = entryBytes + t.Value.Len()
 	x.bytes += e.size
+	x.unprint(e)
+	e.fingerprint, x.printed[fingerprint] = fingerprint, e
 	x.fit()
 }
 
@@ -258,13 +271,20 @@ func (x *exchanges) impersonate(ctx context.Context, r Request, own Token) (Toke
 	t, failure := x.iam.generate(ctx, r, actor{own.Value, principalIn(r.Exchange.Audience, "SUBJECT"), roleOf(r.Exchange.Audience)})
 	x.iamDown.end(ctx, "", failure, "IAM for callers", x.iam.log)
 	if failure != nil {
-		if failure.Reason == CredentialsUnavailable {
-			failure.Reason = ExchangeUnavailable // it is not the agent's own token that was refused
+		switch failure.Reason { // it is not the agent's own token that was refused
+		case CredentialsUnavailable:
+			failure.Reason = ExchangeUnavailable
+		case AccountForbidden:
+			failure.Reason = ExchangeRefused
+		case MintUnavailable, MintInvalid, ExchangeRefused, ExchangeUnsupported, ExchangeUnavailable, ExchangeLimit:
 		}
 		return Token{}, failure
 	}
 	if until := r.SubjectExpiry.Round(0); until.Before(t.Expiry) {
 		t.Expiry = until
+	}
+	if !wall().Before(t.Expiry) {
+		return Token{}, expiredMeanwhile()
 	}
 	return t, nil
 }
@@ -285,15 +305,13 @@ func (x *exchanges) drop(r Request) {
 // dropFingerprint is Source.DropFingerprint. The caller's next request exchanges its token anew.
 func (x *exchanges) dropFingerprint(fingerprint string) bool {
 	x.mu.Lock()
-	all := x.held.Values()
+	e := x.printed[fingerprint]
 	x.mu.Unlock()
-	for _, e := range all {
-		if e.has(fingerprint) {
-			e.drop(nil)
-			return true
-		}
+	if e == nil || !e.has(fingerprint) {
+		return false
 	}
-	return false
+	e.drop(nil)
+	return true
 }
 
 func (x *exchanges) status() ExchangeStatus {

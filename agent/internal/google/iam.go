@@ -193,11 +193,8 @@ func accept(r Request, answer *credentialspb.GenerateAccessTokenResponse, start,
 	invalid := func(detail string) (Token, *Error) {
 		return Token{}, &Error{Reason: MintInvalid, Account: r.Account, Detail: "IAM answered " + detail}
 	}
-	if answer.GetAccessToken() == "" {
-		return invalid("without a token")
-	}
-	if !visible(answer.GetAccessToken()) {
-		return invalid("with a token that cannot stand in a header")
+	if problem := unfit(answer.GetAccessToken()); problem != "" {
+		return invalid(problem)
 	}
 	if !answer.GetExpireTime().IsValid() {
 		return invalid("with a token without an expiry")

@@ -275,7 +275,6 @@ func TestTheEnvironmentDoesNotChangeTheCall(t *testing.T) {
 		"GOOGLE_SDK_GO_EXPERIMENTAL_TRACING":   "true",
 		"GOOGLE_SDK_GO_EXPERIMENTAL_LOGGING":   "true",
 		"GOOGLE_APPLICATION_CREDENTIALS":       "/nonexistent",
-		"GOOGLE_SDK_GO_LOGGING_LEVEL":          "info",
 		"GOOGLE_API_USE_CLIENT_CERTIFICATE":    "true",
 		"GOOGLE_API_CERTIFICATE_CONFIG":        "/nonexistent",
 		"GOOGLE_API_GO_EXPERIMENTAL_TELEMETRY": "true",

@@ -123,7 +123,7 @@ func New(c Config) (*Source, error) {
 	if s.used, err = lru.New[key, *entry](s.entries); err != nil {
 		return nil, fmt.Errorf("new token source: %w", err)
 	}
-	s.own = s.newEntry("", c.Base.mint)
+	s.own = s.newEntry("", c.Base.abandonable().mint)
 	if s.iam, err = newIAM(c, s.own); err != nil {
 		return nil, fmt.Errorf("new token source: %w", err)
 	}
@@ -316,8 +316,8 @@ func (s *Source) Drop(r Request) {
 	}
 }
 
-// DropFingerprint is Drop of the request whose token at hand has the fingerprint, and reports whether there is one. It looks at every
-// token, for the rare case that Google refuses one.
+// DropFingerprint is Drop of the request whose token at hand has the fingerprint, and reports whether there is one. It looks at the token
+// of every account, for the rare case that Google refuses one; those of callers, of which there may be many, it looks up.
 func (s *Source) DropFingerprint(fingerprint string) bool {
 	all := s.used.Values()
 	for _, e := range *s.kept.Load() {

@@ -98,10 +98,8 @@ func federated(r Request, body []byte, start time.Time) (Token, *Error) {
 	switch err := json.Unmarshal(body, &answer); { // err may quote a token
 	case err != nil:
 		return invalid("with something else than a token response")
-	case answer.AccessToken == "":
-		return invalid("without a token")
-	case !visible(answer.AccessToken):
-		return invalid("with a token that cannot stand in a header")
+	case unfit(answer.AccessToken) != "":
+		return invalid(unfit(answer.AccessToken))
 	case !strings.EqualFold(answer.TokenType, "Bearer") || answer.IssuedTokenType != accessTokenType:
 		return invalid("with a token of another type than a bearer access token")
 	case answer.ExpiresIn <= 0:
@@ -112,7 +110,10 @@ func federated(r Request, body []byte, start time.Time) (Token, *Error) {
 	if until := r.SubjectExpiry.Round(0); until.Before(expiry) {
 		expiry = until
 	}
-	if !wall().Before(expiry) {
+	switch now := wall(); {
+	case !now.Before(r.SubjectExpiry):
+		return Token{}, expiredMeanwhile()
+	case !now.Before(expiry):
 		return invalid("with a token that has expired")
 	}
 	return Token{Value: secret.New(answer.AccessToken), Expiry: expiry}, nil

@@ -46,6 +46,11 @@ func exchangeable(r Request, now time.Time) *Error {
 	return nil
 }
 
+// expiredMeanwhile is the error of an exchange that took longer than the caller's token was good for.
+func expiredMeanwhile() *Error {
+	return &Error{Reason: ExchangeRefused, Detail: "the caller's token has expired while it was exchanged"}
+}
+
 // decodePart decodes one part of a JWT in compact serialization, RFC 7515 section 3.1.
 func decodePart(part string, to any) bool {
 	text, err := base64.RawURLEncoding.DecodeString(part)

@@ -1,6 +1,7 @@
 package google
 
 import (
+	"fmt"
 	"time"
 
 	"vertex-spoa/agent/internal/secret"
@@ -23,6 +24,23 @@ type issued struct {
 	Token
 	refresh time.Time // from here on a new one is wanted
 	until   time.Time // from here on this one is not handed out
+}
+
+// maxToken is how long a token may be, in bytes, so that it fits into a frame to HAProxy beside what else an answer says (SPOE.txt section
+// 3.2, 16 kB by default). Google says that federated tokens have up to 12 kB.
+const maxToken = 14 << 10
+
+// unfit returns why a token cannot be used, empty if it can.
+func unfit(token string) string {
+	switch {
+	case token == "":
+		return "without a token"
+	case !visible(token):
+		return "with a token that cannot stand in a header"
+	case len(token) > maxToken:
+		return fmt.Sprintf("with a token of %d bytes, more than %d, which HAProxy cannot be told", len(token), maxToken)
+	}
+	return ""
 }
 
 const (

@@ -333,11 +333,20 @@ func TestCheckEnvironment(t *testing.T) {
 		refused               bool
 	}{
 		{"nothing set", "GOOGLE_SDK_GO_LOGGING_LEVEL", "", false},
-		{"info", "GOOGLE_SDK_GO_LOGGING_LEVEL", "info", false},
+		{"info", "GOOGLE_SDK_GO_LOGGING_LEVEL", "info", true},
+		{"a level of tomorrow", "GOOGLE_SDK_GO_LOGGING_LEVEL", "Trace", true},
 		{"debug", "GOOGLE_SDK_GO_LOGGING_LEVEL", "debug", true},
 		{"debug in capitals", "GOOGLE_SDK_GO_LOGGING_LEVEL", "DEBUG", true},
 		{"http2debug", "GODEBUG", "madvdontneed=1,http2debug=2", true},
 		{"a little http2debug", "GODEBUG", "http2debug=1", true},
+		{"http2debug after a space", "GODEBUG", "madvdontneed=1, http2debug=2", true},
+		{"http2debug in another setting", "GODEBUG", "nohttp2debug=10", true},
+		{"a proxy", "HTTPS_PROXY", "http://user:canary@proxy.example.com:3128", false},
+		{"a proxy without scheme", "https_proxy", "proxy.example.com:3128", false},
+		{"a proxy by address", "HTTP_PROXY", "[2001:db8::1]:3128", false},
+		{"a proxy and a line break", "HTTPS_PROXY", "http://user:canary@proxy.example.com\n", true},
+		{"a proxy that is escaped wrongly", "http_proxy", "http://user:canary%zz@proxy.example.com", true},
+		{"a scheme and no proxy", "HTTPS_PROXY", "http://", true},
 		{"no http2debug", "GODEBUG", "http2debug=0,netdns=go", false},
 	}
 	for _, test := range tests {
@@ -345,6 +354,8 @@ func TestCheckEnvironment(t *testing.T) {
 			t.Setenv(test.variable, test.value)
 			if err := CheckEnvironment(); (err != nil) != test.refused {
 				t.Errorf("CheckEnvironment() = %v, want an error: %v", err, test.refused)
+			} else if err != nil && strings.Contains(err.Error(), "canary") {
+				t.Errorf("%v holds a password", err)
 			}
 			_, err := New(Config{Base: func(context.Context) (Token, error) { return Token{}, errors.New("none") }, Endpoint: "https://"})
 			if err == nil || strings.Contains(err.Error(), test.variable) != test.refused {
