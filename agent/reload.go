@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -44,6 +45,15 @@ func (a *Agent) Reload() error {
 	return nil
 }
 
+// countOf is how many errors were joined.
+func countOf(err error) int {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return len(joined.Unwrap())
+	}
+	return 1
+}
+
 func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 	p, err := policy.Load(a.cfg.PolicyDir)
 	if err != nil {
@@ -78,7 +88,7 @@ func (a *Agent) WarmUp(ctx context.Context) {
 	s := a.current.Load()
 	s.issuers.Ready(ctx)
 	if err := a.cfg.Tokens.Warm(ctx, grantsOf(s.policy)); err != nil {
-		a.cfg.Log.Warn("some accounts have no token yet", "error", err)
+		a.cfg.Log.Warn("some accounts have no token yet", "accounts", countOf(err)) // what each lacks is said where it is minted
 	}
 	a.warm.Store(true)
 }
