@@ -21,6 +21,7 @@ const (
 	helloTimeout  = 5 * time.Second        // from accept to a complete HELLO
 	frameTimeout  = 5 * time.Second        // from the first byte of a frame to its last
 	drainQuiet    = 200 * time.Millisecond // from the last byte of a draining connection to its end
+	drainStep     = 10 * time.Millisecond  // between the ends of two draining connections that are in use
 	lingerTimeout = 500 * time.Millisecond // from our last byte to the peer's close
 	maxHello      = 4 << 10                // bytes of a HELLO; HAProxy's has about 150
 )
@@ -272,7 +273,8 @@ func (c *conn) fill() error {
 // HAProxy thinks it idle may cost a NOTIFY that is under way.
 func (c *conn) drained(notified bool) bool {
 	c.last = c.last || notified
-	return c.last && c.inFlight.Load() == 0 || !time.Now().Before(c.restUntil())
+	now := time.Now()
+	return !now.Before(c.restUntil()) || c.last && c.inFlight.Load() == 0 && c.srv.part(now)
 }
 
 // restUntil returns when a draining connection has nothing left to wait for.

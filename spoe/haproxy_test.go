@@ -317,7 +317,7 @@ func TestRealHAProxyDuringRestarts(t *testing.T) {
 	h.until("UP L7OK")
 	var failed atomic.Int64
 	var load sync.WaitGroup
-	load.Go(func() { h.storm(16, 250, &failed) })
+	load.Go(func() { h.storm(16, 2000, &failed) })
 	for range 5 {
 		r.await("some hundred are answered", func() bool { return r.sent["ACK"] > 400 })
 		next := newRig(t, Config{Timeout: 3 * time.Second, Handler: haproxyAgent(t)})

@@ -25,6 +25,7 @@ type Server struct {
 
 	scratches scratchPool
 
+	parted      time.Time // when a draining connection that was in use was last let go; guarded by mu
 	watching    sync.Once
 	unguardable atomic.Bool   // ACKs are too long for guarded connections
 	giveUp      chan struct{} // closed then
@@ -290,6 +291,18 @@ func (s *Server) drain() {
 	for c := range s.conns {
 		c.in.wake()
 	}
+}
+
+// part reports whether a connection that is in use may end now: not together with another one. What was on its way on the one is asked
+// again, and must not meet the end of the other.
+func (s *Server) part(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.parted) < drainStep {
+		return false
+	}
+	s.parted = now
+	return true
 }
 
 // closeAll ends every connection.

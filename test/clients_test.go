@@ -128,12 +128,12 @@ func TestClientsFromNPM(t *testing.T) {
 		{"anthropic", "unary", claude, "research", sandboxText + ", 1 × as vx-research"},
 		{"anthropic", "stream", claude, "research", sandboxText + ", 1 × as vx-research"},
 		{"anthropic", "count", claude, "research", "*, 1 × as vx-research"},
-		{"anthropic", "unary", claude, "search-eng", "PermissionDeniedError 403 NO_RULE, nothing forwarded"},
-		{"anthropic", "stream", claude, "search-eng", "PermissionDeniedError 403 NO_RULE, nothing forwarded"},
+		{"anthropic", "unary", claude, "search-eng", "PermissionDeniedError 403 NOT_ALLOWED, nothing forwarded"},
+		{"anthropic", "stream", claude, "search-eng", "PermissionDeniedError 403 NOT_ALLOWED, nothing forwarded"},
 		{"openai", "unary", openFlash, "search-eng", sandboxText + ", 1 × as vx-search"},
 		{"openai", "stream", openFlash, "search-eng", sandboxText + ", 1 × as vx-search"},
 		{"openai", "embed", "google/text-embedding-005", "search-eng", "3, 1 × as vx-search"},
-		{"openai", "unary", "anthropic/claude-sonnet-4", "search-eng", "PermissionDeniedError 403 NO_RULE, nothing forwarded"},
+		{"openai", "unary", "anthropic/claude-sonnet-4", "search-eng", "PermissionDeniedError 403 NOT_ALLOWED, nothing forwarded"},
 	} {
 		t.Run(strings.Join([]string{test.client, test.action, strings.ReplaceAll(test.model, "/", " "), test.group}, " "), func(t *testing.T) {
 			c.t = t

@@ -123,6 +123,9 @@ func explainMint(reason google.Reason, detail string) (Reason, string) {
 	case google.AccountForbidden:
 		return explainForbidden(detail)
 	case google.ExchangeRefused:
+		if has(" needs roles/") { // by IAM, to act as the account
+			return explainForbidden(detail)
+		}
 		return ExchangeRefused, "Google does not accept this caller: look at the provider's issuer, audiences and attribute condition, and at " +
 			"whether the token is still good. For a workforce pool the caller needs serviceusage.services.use on the user project."
 	case google.ExchangeUnsupported:
