@@ -3,6 +3,7 @@ package test
 import (
 	"cmp"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -158,9 +159,11 @@ func TestHAProxyRestart(t *testing.T) {
 // through, and HAProxy's idle connections do not keep out the ones it needs once the load has ended, such as its health check.
 func TestOutOfFileDescriptors(t *testing.T) {
 	onEach(t, oldestAndNewest(), func(t *testing.T, haproxy string) {
-		s := startSandbox(t, sandbox.Options{HAProxy: haproxy, AgentUnder: []string{"prlimit", "--nofile=18:18"}})
+		s := startSandbox(t, sandbox.Options{HAProxy: haproxy, AgentUnder: []string{"prlimit", "--nofile=24:24"}})
+		release := hog(t, s, 4)
 		l := startLoad(t, s, 60)
 		l.wait(300)
+		release()
 		failed := l.stop()
 		l.report(failed)
 		l.refusedExplicitly(failed)
@@ -177,6 +180,24 @@ func TestOutOfFileDescriptors(t *testing.T) {
 		l.report(failed)
 		l.settled(failed, over)
 	})
+}
+
+// hog opens connections to the agent that say nothing.
+func hog(t *testing.T, s *sandbox.Sandbox, n int) (release func()) {
+	t.Helper()
+	var all []net.Conn
+	for range n {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", s.SocketPath())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, conn)
+	}
+	return func() {
+		for _, conn := range all {
+			_ = conn.Close()
+		}
+	}
 }
 
 // Somebody removes the socket. Connections that stand go on, and the agent is found again without anybody's help.

@@ -22,6 +22,13 @@ type Egress struct {
 // its own besides the deadline that its context brings.
 func (e Egress) Client() (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if e.CAFile == "" {
+		// Read now: were it first tried in a moment without a free descriptor, crypto/x509 would never try again.
+		var err error
+		if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("read certificate authorities: %w", err)
+		}
+	}
 	if e.CAFile != "" {
 		pem, err := os.ReadFile(e.CAFile)
 		if err != nil {
