@@ -53,6 +53,9 @@ type line string
 func parse(name string, data []byte) (*document, error) {
 	d := &document{source: newSource(strings.ReplaceAll(string(data), "\r\n", "\n"))}
 	var problems strictyaml.Problems
+	if strings.Contains(d.source.text, "\r") { // what was replaced has made one more
+		problems.AddFile(name, "a carriage return that does not end a line")
+	}
 	root := strictyaml.Parse(name, []byte(d.source.text), &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
