@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"vertex-spoa/agent"
 	"vertex-spoa/agent/internal/identity"
 	"vertex-spoa/agent/internal/secret"
 	"vertex-spoa/policy"
@@ -89,7 +90,7 @@ func (v *verification) identify(ctx context.Context, c identity.Credentials, now
 	} else {
 		token = c.Assertion.Reveal()
 	}
-	issuers := verifiersOf(v.policy)
+	issuers := agent.Issuers(v.policy)
 	if v.offline {
 		signed, keys, err := signAnew(token)
 		if err != nil {
@@ -148,22 +149,6 @@ func ofToken(issuers []identity.Issuer, token string) []identity.Issuer {
 		}
 	}
 	return issuers
-}
-
-// verifiersOf returns the issuers of a policy as the verifier takes them.
-func verifiersOf(p *policy.Policy) []identity.Issuer {
-	var to []identity.Issuer
-	for _, i := range p.Issuers() {
-		to = append(to, identity.Issuer{
-			Name: i.Name, URL: i.URL, Profile: i.Profile, Audiences: i.Audiences, SingleAudience: i.SingleAudience, Algorithms: i.Algorithms,
-			JWKSURL: i.JWKSURL, JWKSFile: i.JWKSFile, JWKS: i.JWKS, Header: i.Header,
-			CAFile: i.CAFile, ProxyURL: i.ProxyURL, TokenFile: i.TokenFile,
-			Leeway: i.Leeway, MaxAge: i.MaxAge, MaxLifetime: i.MaxLifetime, MaxStale: i.MaxStale,
-			Require: i.Require, Subject: i.Subject, Groups: i.Groups, Email: i.Email, Claims: i.Claims, Tenants: i.Tenants, Clients: i.Clients,
-			Introspection: (*identity.Introspection)(i.Introspection), Certificate: (*identity.CertificateRule)(i.Certificate),
-		})
-	}
-	return to
 }
 
 // revoked returns an *identity.Error when the deny list names the caller.
