@@ -162,7 +162,9 @@ func (c call) parseBody(h http.Header, body []byte) (fields, *refusal) {
 		}
 	}
 	if c.anthropic() {
-		return f, f.checkAnthropic()
+		if no := f.checkAnthropic(); no != nil {
+			return nil, no
+		}
 	}
 	return f, nil
 }
