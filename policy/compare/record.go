@@ -2,6 +2,7 @@ package compare
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -12,6 +13,7 @@ const Version = 1
 // Record is a line of the audit log, as far as a decision can depend on it.
 type Record struct {
 	Version  int       `json:"v"`
+	Event    string    `json:"event"` // decision, or absent; all others are about decisions of other lines
 	Time     time.Time `json:"time"`
 	ID       string    `json:"id"`
 	Decision string    `json:"decision"` // allow or deny
@@ -43,7 +45,10 @@ type Record struct {
 	Masked []string `json:"masked"` // fields whose values were taken away: subject, claims.email
 }
 
-// ParseRecord reads one line of the audit log.
+// ErrNoDecision means that a line of the audit log is not about a decision but about what became of one.
+var ErrNoDecision = errors.New("not the line of a decision")
+
+// ParseRecord reads one line of the audit log. The error is ErrNoDecision for a line of another event.
 func ParseRecord(line []byte) (*Record, error) {
 	r := &Record{}
 	if err := r.parse(line); err != nil {
@@ -59,6 +64,9 @@ func (r *Record) parse(line []byte) error {
 	}
 	if r.Version != Version {
 		return fmt.Errorf("a line of version %d of the audit log, and only version %d is known", r.Version, Version)
+	}
+	if r.Event != "" && r.Event != "decision" {
+		return ErrNoDecision
 	}
 	if r.Decision != "allow" && r.Decision != "deny" {
 		return fmt.Errorf("a line without a decision")

@@ -218,10 +218,13 @@ const (
 
 func (w *worker) line(line []byte, b *batch, number int) {
 	t := w.tally
-	t.lines++
 	r := &w.record
 	at := sample{line: b.total + number}
 	err := r.parse(line)
+	if errors.Is(err, ErrNoDecision) {
+		return
+	}
+	t.lines++
 	if at.name = r.ID; at.name == "" {
 		at.name = fmt.Sprintf("%s:%d", w.name, number)
 	}

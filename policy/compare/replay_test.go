@@ -358,3 +358,16 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(lines)/b.Elapsed().Seconds(), "lines/s")
 }
+
+// What became of a call stands in the same log, and is no decision.
+func TestReplayPassesOverOtherEvents(t *testing.T) {
+	p := load(t, example(t))
+	line := logLine(t, p, "x", asks()[0])
+	log := edit(t, line, `{"v":1`, `{"v":1,"event":"decision"`) +
+		`{"v":1,"event":"closing","time":"2026-11-23T12:00:01Z","id":"x","attempt":1,"st":200}` + "\n" +
+		`{"v":1,"event":"undelivered","time":"2026-11-23T12:00:01Z","id":"x","attempt":1}` + "\n"
+	r := replayed(t, p, Options{}, log)
+	if r.Lines != 1 || r.Decided != 1 || len(r.Unknown) > 0 {
+		t.Errorf("got %+v, want one line, decided", r)
+	}
+}

@@ -128,6 +128,7 @@ func findRecord(log, id string, in io.Reader) (*compare.Record, error) {
 		}
 		r, err := compare.ParseRecord(lines.Bytes())
 		switch {
+		case errors.Is(err, compare.ErrNoDecision):
 		case id == "" && err != nil:
 			return nil, fmt.Errorf("%s: %w", log, err)
 		case id == "" && found != nil:
