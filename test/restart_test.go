@@ -103,6 +103,31 @@ func TestAgentKilledBesideAnother(t *testing.T) {
 	})
 }
 
+// No record, no token: however often the agent is killed in the middle of its work, each call that Vertex AI has received has its line. All
+// agents write the same file, which nobody mends in between.
+func TestEveryForwardedCallHasItsLineAfterKills(t *testing.T) {
+	kills := 3
+	if everything() {
+		kills = 20
+	}
+	onEach(t, oldestAndNewest(), func(t *testing.T, haproxy string) {
+		s := startSandbox(t, sandbox.Options{HAProxy: haproxy})
+		l := startLoad(t, s, 16)
+		for range kills {
+			l.wait(150)
+			s.KillAgent()
+			l.kills++
+			if err := s.StartAgent(limited(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.wait(150)
+		failed := l.stop() // which compares what Vertex AI has received with the lines
+		l.report(failed)
+		l.refusedExplicitly(failed)
+	})
+}
+
 // HAProxy's new workers take over from the old ones; the callers see none of it.
 func TestHAProxyReload(t *testing.T) {
 	onEach(t, oldestAndNewest(), func(t *testing.T, haproxy string) {
