@@ -145,6 +145,7 @@ func (c *conn) answer(call *call, actions []Action) (idle bool, err error) {
 	}
 	var bad *unencodable
 	if errors.As(err, &bad) {
+		call.notify.mark.set = false // whose answer this was, its reply says
 		c.srv.cfg.Hooks.error(bad.reason)
 		c.log.Error("answer cannot be encoded", "reason", bad.reason, "cause", bad.cause)
 		return c.answerOverload(call), fmt.Errorf("%w: %w", ErrUndelivered, bad)
@@ -206,3 +207,13 @@ func (c *conn) done(call *call, idle bool) {
 
 // arrived returns when the read returned that brought c.
 func (c *call) arrived() time.Time { return c.ctx.deadline.Add(-c.conn.srv.cfg.Timeout) }
+
+// withheld counts an ACK that was dropped after its reply, and tells whose it
+// was; without a call it counts a connection that was lost.
+func (s *Server) withheld(r Reason, c *call) {
+	s.cfg.Hooks.error(r)
+	if c == nil || !c.notify.mark.set || s.cfg.Withheld == nil {
+		return
+	}
+	s.cfg.Withheld(c.notify.mark.text(), c.notify.mark.number)
+}

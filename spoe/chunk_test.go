@@ -92,7 +92,7 @@ func TestNotifyIsValidUntilItsReply(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(want, a.n, cmp.AllowUnexported(Notify{})); diff != "" {
+			if diff := cmp.Diff(want, a.n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 				t.Errorf("stream %d: %.300s", id, diff)
 			}
 			if text, _ := want.messages[0].Args[0].Value.Text(); text != a.text {
@@ -240,7 +240,7 @@ func TestPanicKeepsTheMemoryOfItsNotify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{})); diff != "" {
+	if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 		t.Error(diff)
 	}
 	go func() { done <- reply(allow) }()

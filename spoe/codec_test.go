@@ -43,7 +43,7 @@ func TestNotifyIsDecoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Notify{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -52,6 +52,12 @@ type Config struct {
 	// are written. Answers given in it leave in the same write. Optional.
 	EndBatch func()
 
+	// Withheld is called for each marked NOTIFY whose Reply has returned nil and
+	// whose ACK was dropped all the same, before the kernel had any of it. Of an
+	// ACK whose write failed nobody knows how much HAProxy has got: that is not
+	// told here. It must not block. Optional.
+	Withheld func(text string, number int64)
+
 	// Log gets what an operator should know. Required.
 	Log *slog.Logger
 

@@ -57,7 +57,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		srv: s,
 		nc:  nc,
 		in:  newIntake(nc, min(maxHello, s.cfg.MaxFrameSize)),
-		out: newOutbox(nc, s.cfg.Timeout, s.cfg.Hooks.error),
+		out: newOutbox(nc, s.cfg.Timeout, s.withheld),
 		log: s.cfg.Log,
 	}
 }

@@ -20,7 +20,7 @@ func TestNotifyReachesTheHandlerAndItsAnswerHAProxy(t *testing.T) {
 		if d, ok := ctx.Deadline(); !ok || time.Until(d) > DefaultTimeout || ctx.Err() != nil {
 			t.Errorf("got deadline %v, %v, error %v", d, ok, ctx.Err())
 		}
-		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{})); diff != "" {
+		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 			t.Error(diff)
 		}
 		if err := reply(actions); err != nil {

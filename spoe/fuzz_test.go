@@ -117,7 +117,7 @@ func FuzzNotifyDifferential(f *testing.F) {
 		if err != nil {
 			t.Fatalf("got %v of what the codec refuses: %v", n, err)
 		}
-		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{})); diff != "" {
+		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 			t.Fatal(diff)
 		}
 		again := encodeNotify(n)
@@ -128,7 +128,7 @@ func FuzzNotifyDifferential(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(n, m, cmp.AllowUnexported(Notify{})); diff != "" {
+		if diff := cmp.Diff(n, m, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
 			t.Error(diff)
 		}
 	})

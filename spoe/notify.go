@@ -1,5 +1,7 @@
 package spoe
 
+import "strings"
+
 // Notify is one request of HAProxy: a NOTIFY frame (SPOE.txt section 3.2.6).
 // It is read-only and, with everything in it, valid until its reply is called.
 type Notify struct {
@@ -7,6 +9,35 @@ type Notify struct {
 	frameID  uint64
 	engineID string
 	messages []Message
+	mark     mark
+}
+
+// mark is a Notify's name for [Config.Withheld].
+type mark struct {
+	set    bool
+	number int64
+	size   int
+	short  [64]byte
+	long   string // of one that does not fit
+}
+
+// Mark names a NOTIFY for [Config.Withheld], which is not told of one that has
+// no name. The text is copied. Mark must be called before the reply.
+func (n *Notify) Mark(text string, number int64) {
+	n.mark = mark{set: true, number: number}
+	if len(text) > len(n.mark.short) {
+		n.mark.long = strings.Clone(text)
+		return
+	}
+	n.mark.size = copy(n.mark.short[:], text)
+}
+
+// text returns what was marked.
+func (m *mark) text() string {
+	if m.long != "" {
+		return m.long
+	}
+	return string(m.short[:m.size])
 }
 
 // NewNotify returns a Notify for a test of a [Handler]. It keeps messages.

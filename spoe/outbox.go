@@ -25,9 +25,9 @@ const maxKept = 64 << 10
 // for the peer but the one that does.
 type outbox struct {
 	conn    net.Conn
-	eager   *eager        // for whoever writes
-	timeout time.Duration // of one write
-	lost    func(Reason)  // called for each ACK dropped and each connection lost
+	eager   *eager              // for whoever writes
+	timeout time.Duration       // of one write
+	lost    func(Reason, *call) // called for each ACK dropped and, without a call, for each connection lost
 
 	mu      sync.Mutex
 	guard   *guard    // nil where there is nothing to guard against
@@ -53,7 +53,7 @@ type frameEnd struct {
 	call *call // nil for a frame that answers no NOTIFY
 }
 
-func newOutbox(conn net.Conn, timeout time.Duration, lost func(Reason)) *outbox {
+func newOutbox(conn net.Conn, timeout time.Duration, lost func(Reason, *call)) *outbox {
 	o := &outbox{conn: conn, eager: newEager(conn), timeout: timeout, lost: lost}
 	o.quiet.L = &o.mu
 	return o
@@ -186,7 +186,7 @@ func (o *outbox) write(batch frames) error {
 		if f.call != nil {
 			var r Reason
 			if r, drop = f.call.dead(now); drop {
-				o.lost(r)
+				o.lost(r, f.call)
 			}
 		}
 		if drop || f.at-start > maxWrite {
@@ -230,7 +230,7 @@ func (o *outbox) send(b []byte) error {
 // Close of a socket does not block.
 func (o *outbox) fail(r Reason) {
 	if !o.closed {
-		o.lost(r)
+		o.lost(r, nil)
 		o.drop()
 		_ = o.conn.Close()
 	}
@@ -241,7 +241,7 @@ func (o *outbox) drop() {
 	o.sealed, o.closed = true, true
 	for _, f := range o.queue.ends {
 		if f.call != nil {
-			o.lost(ReasonConnGone)
+			o.lost(ReasonConnGone, f.call)
 		}
 	}
 	o.queue = frames{}

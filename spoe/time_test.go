@@ -3,6 +3,7 @@ package spoe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -111,9 +112,20 @@ func TestContextEndsAtTheDeadline(t *testing.T) {
 func TestQueuedAnswersAreDroppedAtTheirDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var replied outcomes
-		r := newRig(t, Config{Handler: later(func(n *Notify) time.Duration {
+		var withheld []string // from one goroutine: the one that writes
+		slow := later(func(n *Notify) time.Duration {
 			return 700*time.Millisecond + time.Duration(n.StreamID())*10*time.Millisecond
-		}, &replied)})
+		}, &replied)
+		names := map[uint64]string{1: "first", 2: "second", 3: strings.Repeat("long ", 20)}
+		r := newRig(t, Config{
+			Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
+				if n.StreamID() < 4 {
+					n.Mark(names[n.StreamID()], int64(n.StreamID()))
+				}
+				slow.ServeSPOE(ctx, n, reply)
+			}),
+			Withheld: func(text string, number int64) { withheld = append(withheld, fmt.Sprint(text, number)) },
+		})
 		p := r.pipe()
 		p.hello("pipelining,async")
 		p.send(wireNotify(1, 1), wireNotify(2, 1), wireNotify(3, 1))
@@ -125,6 +137,9 @@ func TestQueuedAnswersAreDroppedAtTheirDeadline(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[Reason]int{ReasonLate: 2}, r.counted()); diff != "" {
 			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{names[2] + "2", names[3] + "3"}, withheld); diff != "" {
+			t.Errorf("withheld:\n%s", diff)
 		}
 		p.send(wireNotify(4, 1))
 		p.ack(4, 1)
