@@ -4,205 +4,277 @@
 // each line's owner how that went. While one goroutine writes, the lines of all others gather and leave together with the next write;
 // nobody but the writer waits for the disk. An owner that answers an allow only from its done function has the property this package
 // exists for: no record, no token.
+//
+// No owner waits for longer than Options.Patience. A write that hangs for that long is given up: the owners of its lines, and of those
+// that wait behind it, are told ErrStuck, and so is everybody who appends until the write comes back. It may have written its lines after
+// all. Then each allow among them is followed by a line that it was not delivered, so that the log does not tell of a token that nobody
+// got. If the process ends before the write comes back, nobody can write that line.
 package audit
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"os"
+	"log/slog"
 	"sync"
+	"time"
 )
 
-// MaxPending is the number of bytes that may wait for a write. When the sink cannot take them as fast as they come, further lines are
-// refused with ErrFull rather than kept.
-const MaxPending = 4 << 20
+const (
+	// MaxPending is the number of bytes that may wait for a write. When the sink cannot take them as fast as they come, further lines are
+	// refused with ErrFull rather than kept.
+	MaxPending = 4 << 20
+	// MaxLine is the greatest length of a line in bytes; a longer one is refused with ErrTooLong. A sink may have a lower limit.
+	MaxLine = 1 << 20
 
-// maxKept is the largest buffer that is kept for the next batch.
-const maxKept = 256 << 10
+	// maxKept is the largest buffer that is kept for the next batch.
+	maxKept = 256 << 10
+)
 
 var (
 	// ErrFull means that MaxPending bytes are waiting for the sink already.
 	ErrFull = errors.New("audit: too many lines wait for the sink")
 	// ErrClosed means that the log was closed.
 	ErrClosed = errors.New("audit: log is closed")
+	// ErrStuck means that the sink does not come back from a write. The line may reach it later; it is marked undelivered then.
+	ErrStuck = errors.New("audit: the sink hangs")
+	// ErrTooLong means that the line is longer than the log, or its sink, takes.
+	ErrTooLong = errors.New("audit: line too long")
 )
+
+// sink takes lines. It is used by one goroutine at a time, but for Close, which ends a Write that waits where the system can do that.
+type sink interface {
+	// Write appends whole lines and waits as long as that takes. What it returns is the number of bytes that the kernel has taken. An
+	// error that is ErrTooLong is about the line that begins there, and not about the sink.
+	io.WriteCloser
+}
+
+// trier is a sink that might have to wait. It knows how not to.
+type trier interface {
+	sink
+	// TryWrite is Write, but for what it would have to wait for: that is left to Write, and is no error. It may leave everything.
+	TryWrite(p []byte) (n int, err error)
+}
 
 // Log is an append-only sink of records. It is safe for concurrent use.
 type Log struct {
-	path string // empty when there is nothing to reopen
+	path     string // empty when there is nothing to reopen
+	patience time.Duration
+	masker   *Masker
+	log      *slog.Logger
+	onWrite  func(time.Duration, int, error)
+	now      func() time.Time
+	started  time.Time
 
-	mu      sync.Mutex
-	queue   batch
-	spare   batch // the last written batch, its memory for the next one
-	writing bool
-	closed  bool
-	idle    *sync.Cond // no write is under way
+	mu       sync.Mutex
+	queue    batch
+	spare    batch         // the last written batch, its memory for the next one
+	writing  bool          // there is a writer
+	owners   []func(error) // of what is being written; empty when they were told that it is stuck
+	since    time.Duration // when the first of them began to wait
+	told     bool          // the owners were told
+	spared   bool          // the writer was given a grace
+	stuck    bool          // from then until the write comes back
+	closed   bool
+	next     sink       // takes the place of sink when the write under way is over; nil if there is none
+	ended    bool       // sink was closed under a write that hangs
+	telling  int        // how many batches' owners are being told
+	idle     *sync.Cond // nobody is being told any more
+	watch    *time.Timer
+	watching bool // the timer is running
+	state    State
+	failing  bool // the last news of the sink was that it fails
+	saidAt   time.Duration
 
-	// Owned by whoever set writing.
-	sink   io.WriteCloser
-	broken bool // the last write ended inside a line
+	// Owned by whoever set writing, and by whoever holds mu while nobody has.
+	sink   sink // changed under mu
+	lines  []byte
+	count  int           // of the lines
+	taken  time.Duration // when the writer took them
+	from   int           // the lines before it are dealt with
+	failed []failure     // of those
+	slow   bool          // the last write took long
+	broken bool          // the last write ended inside a line
+	ending string        // of that line
+	owed   []byte        // lines to write before all others: what was written and must be marked undelivered; at most one for each line of a batch
+	chain  *chain        // nil for none
+	buffer []byte
 }
 
 // batch is a run of lines and what to call when they are written.
 type batch struct {
 	lines []byte
 	done  []func(error)
+	since time.Duration
 }
 
-// New returns a log that writes to w and closes it at the end.
+// failure is a line that the sink refuses to take, which says nothing of the others.
+type failure struct {
+	line int
+	err  error
+}
+
+// New returns a log that writes to w and closes it at the end. Where a write hangs, w is closed at the end all the same.
 func New(w io.WriteCloser) *Log {
-	l := &Log{sink: w}
-	l.idle = sync.NewCond(&l.mu)
-	return l
+	return newLog(w, Options{})
 }
 
 // Open returns a log that appends to the file at path, which it makes with mode 0640 if need be; "-" is standard output.
-func Open(path string) (*Log, error) {
-	if path == "-" {
-		return New(stdout{}), nil
+func Open(path string) (*Log, error) { return OpenWith(Options{Path: path}) }
+
+func newLog(s sink, o Options) *Log {
+	l := &Log{sink: s, path: o.Path, patience: o.Patience, masker: o.Masker, log: o.Log, onWrite: o.OnWrite, now: o.Now, started: time.Now()}
+	l.idle = sync.NewCond(&l.mu)
+	if l.patience == 0 {
+		l.patience = Patience
 	}
-	f, err := openFile(path)
-	if err != nil {
-		return nil, err
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
 	}
-	l := New(f)
-	l.path = path
-	return l, nil
+	if l.now == nil {
+		l.now = time.Now
+	}
+	if o.Chain {
+		l.chain = newChain(o.ChainKey)
+	}
+	l.watch = time.AfterFunc(time.Hour, l.look)
+	l.watch.Stop()
+	return l
 }
 
-// stdout is standard output, which stays open when the log closes.
-type stdout struct{}
+// clock is the time since the log was made.
+func (l *Log) clock() time.Duration { return time.Since(l.started) }
 
-func (stdout) Write(p []byte) (int, error) { return os.Stdout.Write(p) }
-func (stdout) Close() error                { return nil }
-
-// Append queues r's line. done is called exactly once: with nil after the line was handed to the kernel, which is after a Flush that
-// follows, or with the reason why it was not; ErrFull and ErrClosed come at once, before Append returns. done must not call Append.
-func (l *Log) Append(r *Record, done func(error)) {
-	if err := l.enqueue(r, done); err != nil {
+// Append queues a line. done is called exactly once: with nil after the line was handed to the kernel, which is after a Flush that
+// follows, or with the reason why it was not. Once a Flush has followed it does not wait for longer than Options.Patience, and what the
+// machine adds to that when it has no processor for the process. Refusals come at once, before Append returns. done must not call Append.
+// The line can be used again when Append returns.
+func (l *Log) Append(line Line, done func(error)) {
+	if err := l.enqueue(line, done); err != nil {
 		done(err)
 	}
 }
 
-func (l *Log) enqueue(r *Record, done func(error)) error {
+func (l *Log) enqueue(line Line, done func(error)) error {
+	if l.masker != nil {
+		line = l.masker.masked(line)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return ErrClosed
+	if err := l.refusal(); err != nil {
+		l.state.Refused++
+		return err
 	}
-	if len(l.queue.lines) >= MaxPending {
-		return ErrFull
+	before := len(l.queue.lines)
+	lines := line.appendTo(l.queue.lines)
+	if len(lines)-before > MaxLine {
+		l.state.Refused++
+		return ErrTooLong
 	}
-	l.queue.lines = r.appendTo(l.queue.lines)
+	if len(l.queue.done) == 0 {
+		l.queue.since = l.clock()
+	}
+	l.queue.lines = lines
 	l.queue.done = append(l.queue.done, done)
 	return nil
 }
 
-// Flush writes what is queued and calls the done functions of what it wrote, on this goroutine. If another goroutine is writing
-// already, Flush leaves the queue to it and returns at once. It writes one batch: what gathered meanwhile goes to a goroutine of the
-// log's own, so that no caller is held by the lines of others.
-func (l *Log) Flush() {
-	if !l.begin() {
-		return
-	}
-	if more := l.commit(); more {
-		go func() {
-			for l.commit() {
-			}
-		}()
-	}
-}
-
-// begin takes the writer's place if there is something to write and the place is free.
-func (l *Log) begin() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.writing || len(l.queue.done) == 0 {
-		return false
-	}
-	l.writing = true
-	return true
-}
-
-// commit writes one batch and reports whether another one is waiting; if none is, the writer's place is free again.
-func (l *Log) commit() (more bool) {
-	l.mu.Lock()
-	b := l.queue
-	l.queue = l.spare
-	l.spare = batch{}
-	l.mu.Unlock()
-
-	err := l.write(b.lines)
-	for i, done := range b.done {
-		done(err)
-		b.done[i] = nil
-	}
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b.lines, b.done = b.lines[:0], b.done[:0]
-	if cap(b.lines) <= maxKept {
-		l.spare = b
-	}
-	if len(l.queue.done) > 0 {
-		return true
-	}
-	l.writing = false
-	l.idle.Broadcast()
-	return false
-}
-
-// write hands whole lines to the sink in one call. After a write that stopped inside a line the next one starts on a line of its own,
-// so that one full disk costs one line and not two.
-func (l *Log) write(lines []byte) error {
-	if l.broken {
-		if _, err := l.sink.Write([]byte{'\n'}); err != nil {
-			return fmt.Errorf("audit: write: %w", err)
-		}
-		l.broken = false
-	}
-	n, err := l.sink.Write(lines)
-	if err == nil && n < len(lines) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		l.broken = n > 0 && lines[n-1] != '\n'
-		return fmt.Errorf("audit: write: %w", err)
+// refusal is why no line is taken at the moment, or nil.
+func (l *Log) refusal() error {
+	switch {
+	case l.closed:
+		return ErrClosed
+	case l.stuck:
+		return ErrStuck
+	case len(l.queue.lines) >= MaxPending:
+		return ErrFull
 	}
 	return nil
 }
 
-// Reopen opens the log's file again by its path, for use after a rotation has renamed it. It waits for a write that is under way. On
-// error the log goes on with the file it has. A log without a path has nothing to reopen.
+// State is how a log fares.
+type State struct {
+	Written uint64 // lines that the kernel has taken
+	Refused uint64 // lines whose owners were told of an error
+	Stuck   bool   // a write hangs
+	Err     error  // of the last write; nil if it went well
+}
+
+// State returns how the log fares.
+func (l *Log) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.state
+	s.Stuck = l.stuck
+	return s
+}
+
+// Reopen opens the log's file again by its path, for use after a rotation has renamed it. A write that is under way still goes to the
+// file before; one that hangs is ended where the system can do that, as it can with pipes and not with files. On error the log goes on with
+// the file it has. A log without a path has nothing to reopen.
 func (l *Log) Reopen() error {
 	if l.path == "" {
 		return nil
 	}
-	f, err := openFile(l.path)
+	s, err := openPath(l.path)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	for l.writing {
-		l.idle.Wait()
-	}
 	if l.closed {
 		l.mu.Unlock()
-		return errors.Join(ErrClosed, f.Close())
+		return errors.Join(ErrClosed, s.Close())
 	}
-	old := l.sink
-	l.sink, l.broken = f, false
+	old := []sink{l.next}
+	l.next = s
+	switch {
+	case !l.writing:
+		old = append(old, l.turn())
+	case l.stuck && !l.ended:
+		l.ended = true
+		old = append(old, l.sink)
+	}
 	l.mu.Unlock()
-	return old.Close()
+	return closeAll(old)
 }
 
-// Close writes what is queued, waits for the write and closes the sink. Later calls of Append are refused, and so are lines that were
-// appended meanwhile without a Flush.
+// closeAll closes those that are not nil.
+func closeAll(all []sink) error {
+	var errs []error
+	for _, s := range all {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// turn goes over to the next sink, if there is one, and returns the one before if it is still to be closed. The caller holds mu and is the
+// writer or there is none.
+func (l *Log) turn() (before sink) {
+	if l.next == nil {
+		return nil
+	}
+	if !l.ended {
+		before = l.sink
+	}
+	l.sink, l.next, l.ended, l.broken, l.slow = l.next, nil, false, false, false
+	return before
+}
+
+// Close writes what is queued, waits for the write and for the owners, and closes the sink. Later calls of Append are refused, and so are lines that were
+// appended meanwhile without a Flush. A write that hangs is not waited for beyond the log's patience; ErrStuck tells of it.
 func (l *Log) Close() error {
 	l.Flush()
+	expired := false
+	stop := time.AfterFunc(l.patience, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		expired = true
+		l.idle.Broadcast()
+	})
+	defer stop.Stop()
 	l.mu.Lock()
-	for l.writing {
+	for (l.writing || l.telling > 0) && !expired {
 		l.idle.Wait()
 	}
 	if l.closed {
@@ -210,12 +282,20 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
+	var errs []error
+	if l.writing {
+		errs = append(errs, ErrStuck)
+	}
 	left := l.queue.done
 	l.queue = batch{}
-	err := l.sink.Close()
+	open := []sink{l.next}
+	if !l.ended {
+		open = append(open, l.sink)
+	}
 	l.mu.Unlock()
+	errs = append(errs, closeAll(open))
 	for _, done := range left {
 		done(ErrClosed)
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -53,9 +56,11 @@ type Record struct {
 	Role       string   // role the decision was made for
 	Rule       string   // rule that decided
 	Account    string   // service account the token stands for
+	Exchange   string   // audience at which the caller's own token was exchanged; without an account the call is made as the caller itself
 	Policy     string   // digest of the policy
 	Shadow     []string // rules in shadow mode that apply, each followed by a colon and what it would do
 	Overridden []string // deny rules that a rule for emergencies has overridden
+	Flags      []string // signs of misuse
 
 	TokenFingerprint string    // first 8 bytes of the minted token's SHA-256, hex
 	TokenExpiry      time.Time // of the minted token
@@ -72,13 +77,7 @@ const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
 // appendTo appends r as one line of JSON, newline included. Fields that are empty are left out, but for those that every line has.
 func (r *Record) appendTo(b []byte) []byte {
-	b = append(b, `{"v":`...)
-	b = strconv.AppendInt(b, Version, 10)
-	b = append(b, `,"time":"`...)
-	b = r.Time.UTC().AppendFormat(b, timeFormat)
-	b = append(b, '"')
-	b = appendField(b, "id", r.ID)
-	b = appendNumber(b, "attempt", r.Attempt)
+	b = appendHead(b, EventDecision, r.Time, r.ID, r.Attempt)
 	b = appendField(b, "decision", r.Decision)
 	b = appendNumber(b, "status", int64(r.Status))
 	for _, f := range [...]struct{ name, value string }{
@@ -94,14 +93,15 @@ func (r *Record) appendTo(b []byte) []byte {
 		b = append(b, `,"stream":true`...)
 	}
 	for _, f := range [...]struct{ name, value string }{
-		{"role", r.Role}, {"rule", r.Rule}, {"account", r.Account}, {"policy", r.Policy}, {"token_fingerprint", r.TokenFingerprint},
+		{"role", r.Role}, {"rule", r.Rule}, {"account", r.Account}, {"exchange", r.Exchange}, {"policy", r.Policy}, {"token_fingerprint", r.TokenFingerprint},
 	} {
 		b = appendUnlessEmpty(b, f.name, f.value)
 	}
 	b = appendObject(b, "claims", r.Claims)
-	b = appendObject(b, "body", r.Body)
+	b = appendObject(b, "body", r.Body, `"none"`, `"truncated"`, unreadable)
 	b = appendList(b, "shadow", r.Shadow)
 	b = appendList(b, "overridden", r.Overridden)
+	b = appendList(b, "flags", r.Flags)
 	if !r.TokenExpiry.IsZero() {
 		b = append(b, `,"token_expiry":"`...)
 		b = r.TokenExpiry.UTC().AppendFormat(b, timeFormat)
@@ -122,14 +122,23 @@ func appendUnlessEmpty(b []byte, name, value string) []byte {
 	return appendField(b, name, value)
 }
 
-// appendObject appends JSON that is complete in itself.
-func appendObject(b []byte, name string, object []byte) []byte {
+// unreadable stands where there should be JSON and is none.
+const unreadable = `"unreadable"`
+
+// appendObject appends JSON that is complete in itself: an object, or one of the texts. What is neither would break the line for its readers.
+func appendObject(b []byte, name string, object []byte, texts ...string) []byte {
 	if len(object) == 0 {
 		return b
 	}
 	b = append(b, ',', '"')
 	b = append(b, name...)
-	return append(append(b, '"', ':'), object...)
+	b = append(b, '"', ':')
+	switch {
+	case slices.Contains(texts, string(object)):
+	case object[0] != '{' || bytes.ContainsAny(object, "\r\n") || !utf8.Valid(object) || !json.Valid(object):
+		return append(b, unreadable...)
+	}
+	return append(b, object...)
 }
 
 func appendList(b []byte, name string, list []string) []byte {
@@ -159,13 +168,13 @@ func appendNumber(b []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(b, '"', ':'), n, 10)
 }
 
-// appendString appends s as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD. U+2028 and U+2029, at which some
-// readers break lines, are escaped.
+// appendString appends s as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD. What readers break lines at, what steers a
+// terminal and what turns the order of letters around is escaped, so that a line shows as what it is wherever it is shown.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	for from := 0; from < len(s); {
 		plain := from
-		for plain < len(s) && s[plain] >= ' ' && s[plain] < utf8.RuneSelf && s[plain] != '"' && s[plain] != '\\' {
+		for plain < len(s) && s[plain] >= ' ' && s[plain] < 0x7f && s[plain] != '"' && s[plain] != '\\' {
 			plain++
 		}
 		b = append(b, s[from:plain]...)
@@ -183,7 +192,7 @@ func appendRune(b []byte, r rune) []byte {
 	switch {
 	case r == '"' || r == '\\':
 		return append(b, '\\', byte(r))
-	case r < ' ' || r == '\u2028' || r == '\u2029':
+	case r < ' ', 0x7f <= r && r <= 0x9f, 0x200e <= r && r <= 0x200f, 0x2028 <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069, r == 0xfeff:
 		return fmt.Appendf(b, `\u%04x`, r)
 	}
 	return utf8.AppendRune(b, r) // U+FFFD for what is not UTF-8
