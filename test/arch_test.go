@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"agent/internal/identity": {"agent/internal/secret", "policy/strictyaml"}, // the list of what is revoked is YAML too
 	"agent/internal/google":   {"agent/internal/secret"},
 	"agent/internal/audit":    {},
+	"agent/internal/closing":  {"agent/internal/audit"},
 	"agent/internal/config":   {"policy/strictyaml"},
 	"agent/internal/doctor":   {"policy", "agent/internal/identity", "agent/internal/google", "agent/internal/secret"},
 	"agent/internal/secret":   {},
