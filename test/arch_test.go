@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"agent/internal/google":   {"agent/internal/secret"},
 	"agent/internal/audit":    {},
 	"agent/internal/closing":  {"agent/internal/audit"},
+	"agent/internal/trail":    {"agent/internal/audit", "policy"},
 	"agent/internal/config":   {"policy/strictyaml"},
 	"agent/internal/doctor":   {"policy", "agent/internal/identity", "agent/internal/google", "agent/internal/secret"},
 	"agent/internal/secret":   {},
