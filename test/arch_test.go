@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"agent/internal/google":   {"agent/internal/secret"},
 	"agent/internal/audit":    {},
 	"agent/internal/closing":  {"agent/internal/audit"},
+	"agent/internal/trace":    {"agent/internal/audit"},
 	"agent/internal/trail":    {"agent/internal/audit", "policy"},
 	"agent/internal/config":   {"policy/strictyaml"},
 	"agent/internal/doctor":   {"policy", "agent/internal/identity", "agent/internal/google", "agent/internal/secret"},
@@ -41,6 +42,7 @@ var arrows = map[string][]string{
 	"test/bench":              {"test/fake", "test/sandbox"},
 	"test/bench/noop":         {"spoe"},
 	"test/provider":           {"test/fake"},
+	"test/otlp":               {},
 	"test":                    {"test/fake", "test/sandbox", "test/provider"},
 }
 
@@ -84,6 +86,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"github.com/hashicorp/golang-lru":     {"agent", "agent/internal/google"},
 		"go.yaml.in/yaml":                     {"policy/strictyaml"},
 		"github.com/prometheus/client_golang": {"agent"},
+		"go.opentelemetry.io":                 {"agent/internal/trace", "test/otlp"},
 		"google.golang.org/genai":             {"test/fake", "test/sandbox", "test"},
 		"github.com/lestrrat-go/jwx":          {},
 		"github.com/spiffe/go-spiffe":         {"agent/internal/identity"},
