@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"agent/internal/google":   {"agent/internal/secret"},
 	"agent/internal/audit":    {},
 	"agent/internal/closing":  {"agent/internal/audit"},
+	"agent/internal/status":   {"agent/internal/audit"},
 	"agent/internal/trace":    {"agent/internal/audit"},
 	"agent/internal/trail":    {"agent/internal/audit", "policy"},
 	"agent/internal/config":   {"policy/strictyaml"},
