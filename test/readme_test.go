@@ -153,6 +153,7 @@ func (in *install) env() []string {
 	env := append(os.Environ(), in.world.AgentEnv()...)
 	env = append(env, "VERTEX_BIND="+in.bind, "VERTEX_CA="+in.world.CA.File(), "VERTEX_UPSTREAM_EUROPE_WEST1="+in.world.Vertex.Addr())
 	return append(env, "VERTEX_CERT="+in.moved("/etc/haproxy/vertex.pem"), "VERTEX_SPOE="+in.moved("/etc/haproxy/vertex-spoe.conf"),
+		"VERTEX_LUA="+in.moved("/etc/haproxy/vertex-usage.lua"),
 		"VERTEX_AGENT="+in.socket())
 }
 

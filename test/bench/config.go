@@ -24,6 +24,7 @@ const (
 	asking    = "    # 3. Ask. "
 	answering = "    # 6. The answer. "
 	filter    = "    filter spoe engine vertex "
+	second    = "    filter spoe engine vertex-response "
 )
 
 // configure returns the example's vertex.cfg for a variant. Those with an agent have it as it is. The others are never asked, and else
@@ -43,9 +44,10 @@ func configure(text, variant, key, token string) (string, error) {
 	before, rest, ok1 := strings.Cut(text, asking)
 	_, after, ok2 := strings.Cut(rest, answering)
 	first, rest, ok3 := strings.Cut(before, filter)
-	_, last, ok4 := strings.Cut(rest, "\n")
-	if !ok1 || !ok2 || !ok3 || !ok4 {
-		return "", fmt.Errorf("the example's vertex.cfg has changed: %q, %q and %q are not there in this order", filter, asking, answering)
+	_, rest, ok4 := strings.Cut(rest, second)
+	_, last, ok5 := strings.Cut(rest, "\n")
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
+		return "", fmt.Errorf("the example's vertex.cfg has changed: %q, %q, %q and %q are not there in this order", filter, second, asking, answering)
 	}
 	return first + last + instead + answering + withoutQuestions(after), nil
 }

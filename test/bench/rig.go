@@ -238,7 +238,7 @@ func (r *rig) front(haproxy, variant, config string) (front, error) {
 	}
 	env := []string{
 		"VERTEX_PLAIN_BIND=" + bind, "VERTEX_AGENT=unix@" + r.socket(variant), "VERTEX_CA=" + r.world.CA.File(),
-		"VERTEX_SPOE=" + spoe, "VERTEX_UPSTREAM_EUROPE_WEST1=" + r.vertex,
+		"VERTEX_SPOE=" + spoe, "VERTEX_LUA=" + filepath.Join(r.options.example, "vertex-usage.lua"), "VERTEX_UPSTREAM_EUROPE_WEST1=" + r.vertex,
 	}
 	p, err := start(filepath.Join(r.dir, "haproxy-"+name+".log"), env, haproxy, "-db", "-f", own, "-f", file)
 	return front{name: variant, url: "http://" + bind, haproxy: p, agent: r.agents[variant]}, err

@@ -14,9 +14,7 @@ type object map[string]any
 
 // writeMessage answers as Anthropic's Messages API, streamed where the verb and the body both say so.
 func (a *reply) writeMessage() {
-	usage := object{
-		"input_tokens": a.prompt, "output_tokens": a.spent(), "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
-	}
+	usage := a.messageUsage(a.spent())
 	message := object{
 		"id": "msg_vrtx_" + a.id, "type": "message", "role": "assistant", "model": a.call.model,
 		"content": []object{{"type": "text", "text": a.text()}}, "stop_reason": "end_turn", "stop_sequence": nil, "usage": usage,
@@ -26,10 +24,16 @@ func (a *reply) writeMessage() {
 		return
 	}
 	message["content"], message["stop_reason"] = []object{}, nil
-	message["usage"] = object{
-		"input_tokens": a.prompt, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
-	}
+	message["usage"] = a.messageUsage(1)
 	a.streamMessage(message)
+}
+
+// messageUsage counts as Anthropic does: what comes from the cache beside the rest of the prompt.
+func (a *reply) messageUsage(output int) object {
+	return object{
+		"input_tokens": a.prompt - a.cached(), "output_tokens": output,
+		"cache_creation_input_tokens": 0, "cache_read_input_tokens": a.cached(),
+	}
 }
 
 // streamMessage sends Anthropic's events. Only the chunks of text wait for the gate; what frames them does not.
@@ -69,8 +73,13 @@ func (a *reply) chatModel() string {
 	return a.call.model
 }
 
+// chatUsage counts the thoughts beside the answer, as Vertex AI does and OpenAI does not.
 func (a *reply) chatUsage() object {
-	return object{"prompt_tokens": a.prompt, "completion_tokens": a.spent(), "total_tokens": a.prompt + a.spent()}
+	usage := object{"prompt_tokens": a.prompt, "completion_tokens": a.spent(), "total_tokens": a.prompt + a.spent() + a.thoughts()}
+	if n := a.thoughts(); n > 0 {
+		usage["completion_tokens_details"] = object{"reasoning_tokens": n}
+	}
+	return usage
 }
 
 // writeChat answers as OpenAI's chat completions, streamed where the body says so.

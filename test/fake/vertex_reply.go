@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -31,6 +32,26 @@ func (a *reply) text() string { return strings.Join(a.script.Chunks, "") }
 
 // spent returns the tokens of the answer: one for each chunk.
 func (a *reply) spent() int { return len(a.script.Chunks) }
+
+// thoughts returns the tokens of thinking, seven for each of the answer, if the body asks for it as Gemini or as OpenAI is asked.
+func (a *reply) thoughts() int {
+	var config struct {
+		ThinkingConfig json.RawMessage
+	}
+	asked := json.Unmarshal(a.members["generationConfig"], &config) == nil && config.ThinkingConfig != nil
+	if asked || a.members.filled("reasoning_effort") {
+		return 7 * a.spent()
+	}
+	return 0
+}
+
+// cached returns how many tokens of the prompt come from a cache: half of them, if the body names one as Gemini or as Anthropic is told.
+func (a *reply) cached() int {
+	if a.members.filled("cachedContent") || bytes.Contains(a.members["system"], []byte(`"cache_control"`)) {
+		return a.prompt / 2
+	}
+	return 0
+}
 
 // write answers in the shape that the verb and the publisher have.
 func (a *reply) write() {
@@ -145,7 +166,12 @@ func (a *reply) gemini(text string, last bool) map[string]any {
 		candidate["finishReason"] = "STOP"
 		usage["promptTokenCount"] = a.prompt
 		usage["candidatesTokenCount"] = a.spent()
-		usage["totalTokenCount"] = a.prompt + a.spent()
+		usage["totalTokenCount"] = a.prompt + a.spent() + a.thoughts()
+		for name, n := range map[string]int{"thoughtsTokenCount": a.thoughts(), "cachedContentTokenCount": a.cached()} {
+			if n > 0 { // as proto3 leaves out zeros
+				usage[name] = n
+			}
+		}
 	}
 	return map[string]any{
 		"candidates": []any{candidate}, "usageMetadata": usage, "modelVersion": model,

@@ -106,7 +106,7 @@ func (s *stage) configure(example string, sc scenario) (arguments, env []string,
 		}
 		env = []string{
 			"VERTEX_PLAIN_BIND=" + s.front, "VERTEX_AGENT=unix@" + filepath.Join(s.dir, "tap"),
-			"VERTEX_SPOE=" + filepath.Join(example, "vertex-spoe.conf"),
+			"VERTEX_SPOE=" + filepath.Join(example, "vertex-spoe.conf"), "VERTEX_LUA=" + filepath.Join(example, "vertex-usage.lua"),
 		}
 		return []string{"-f", base, "-f", filepath.Join(example, "vertex.cfg")}, env, os.WriteFile(base, []byte(oneThread), 0o600)
 	}
