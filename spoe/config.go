@@ -53,9 +53,9 @@ type Config struct {
 	EndBatch func()
 
 	// Withheld is called for each marked NOTIFY whose Reply has returned nil and
-	// whose ACK was dropped all the same, before the kernel had any of it. Of an
-	// ACK whose write failed nobody knows how much HAProxy has got: that is not
-	// told here. It must not block. Optional.
+	// whose ACK was dropped all the same, or was not wholly taken by the kernel
+	// when the connection ended. What HAProxy makes of one that was, nobody knows.
+	// It must not block. Optional.
 	Withheld func(text string, number int64)
 
 	// Log gets what an operator should know. Required.

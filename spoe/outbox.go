@@ -177,30 +177,45 @@ func (o *outbox) flush() {
 }
 
 // write writes the frames that are still of use. Frames next to each other
-// share a write up to maxWrite.
+// share a write up to maxWrite. On error, those that the kernel has not wholly
+// taken are lost.
 func (o *outbox) write(batch frames) error {
 	now := time.Now()
 	start, end := 0, 0 // of what is written next
-	for _, f := range batch.ends {
+	for i, f := range batch.ends {
+		var r Reason
 		drop := false
 		if f.call != nil {
-			var r Reason
-			if r, drop = f.call.dead(now); drop {
-				o.lost(r, f.call)
-			}
+			r, drop = f.call.dead(now)
 		}
 		if drop || f.at-start > maxWrite {
-			if err := o.send(batch.data[start:end]); err != nil {
+			if n, err := o.send(batch.data[start:end]); err != nil {
+				o.lose(batch.ends, start+n)
 				return err
 			}
 			start = end
 		}
 		if drop {
+			o.lost(r, f.call)
+			batch.ends[i].call = nil
 			start = f.at
 		}
 		end = f.at
 	}
-	return o.send(batch.data[start:end])
+	n, err := o.send(batch.data[start:end])
+	if err != nil {
+		o.lose(batch.ends, start+n)
+	}
+	return err
+}
+
+// lose tells of the calls among the frames that end beyond the first sent bytes.
+func (o *outbox) lose(ends []frameEnd, sent int) {
+	for _, f := range ends {
+		if f.call != nil && f.at > sent {
+			o.lost(ReasonConnGone, f.call)
+		}
+	}
 }
 
 // lossOf returns the reason for a write's error. A peer that has gone is no
@@ -212,18 +227,20 @@ func lossOf(err error) Reason {
 	return ReasonWriteFailed
 }
 
-// send writes b, and waits only for what does not find room at once.
-func (o *outbox) send(b []byte) error {
-	b, err := o.eager.send(b)
-	if err != nil || len(b) == 0 {
-		return err
+// send writes b, and waits only for what does not find room at once. It returns
+// how much of it was taken.
+func (o *outbox) send(b []byte) (n int, err error) {
+	rest, err := o.eager.send(b)
+	n = len(b) - len(rest)
+	if err != nil || len(rest) == 0 {
+		return n, err
 	}
 	if err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
-		return err
+		return n, err
 	}
-	_, err = o.conn.Write(b)
+	m, err := o.conn.Write(rest)
 	_ = o.conn.SetWriteDeadline(time.Time{}) // fails only where the connection is closed, which the next write finds
-	return err
+	return n + m, err
 }
 
 // fail closes the connection, which ends its reader too. The caller holds mu.
@@ -239,11 +256,7 @@ func (o *outbox) fail(r Reason) {
 // drop drops the queue, for good. The caller holds mu.
 func (o *outbox) drop() {
 	o.sealed, o.closed = true, true
-	for _, f := range o.queue.ends {
-		if f.call != nil {
-			o.lost(ReasonConnGone, f.call)
-		}
-	}
+	o.lose(o.queue.ends, 0)
 	o.queue = frames{}
 }
 

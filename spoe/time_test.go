@@ -147,6 +147,36 @@ func TestQueuedAnswersAreDroppedAtTheirDeadline(t *testing.T) {
 	})
 }
 
+// Answers that were ready in time are not delivered when the connection ends before it has taken them, a part of one included.
+func TestAnswersThatTheConnectionDoesNotTakeAreWithheld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var withheld []string // from one goroutine: the one that writes
+		handler := later(func(n *Notify) time.Duration { return time.Duration(n.StreamID()) * time.Millisecond }, &outcomes{})
+		r := newRig(t, Config{
+			Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
+				n.Mark("call", int64(n.StreamID()))
+				handler.ServeSPOE(ctx, n, reply)
+			}),
+			Withheld: func(text string, number int64) { withheld = append(withheld, fmt.Sprint(text, number)) },
+		})
+		p := r.pipe()
+		p.hello("pipelining,async")
+		p.send(wireNotify(1, 1), wireNotify(2, 1), wireNotify(3, 1), wireNotify(4, 1))
+		pass(10 * time.Millisecond) // the first answer is being written, and the others gather
+		p.ack(1, 1)
+		p.ack(2, 1)
+		if _, err := p.nc.Read(make([]byte, 7)); err != nil { // the beginning of the next one
+			t.Fatal(err)
+		}
+		_ = p.nc.Close()
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"call3", "call4"}, withheld); diff != "" {
+			t.Errorf("withheld:\n%s", diff)
+		}
+		_ = r.srv.Close()
+	})
+}
+
 func TestPeerThatDoesNotReadIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -157,7 +187,7 @@ func TestPeerThatDoesNotReadIsClosed(t *testing.T) {
 		synctest.Wait()
 		pass(DefaultTimeout)
 		synctest.Wait()
-		if diff := cmp.Diff(map[Reason]int{ReasonWriteFailed: 1}, r.counted()); diff != "" || r.conns != 0 {
+		if diff := cmp.Diff(map[Reason]int{ReasonWriteFailed: 1, ReasonConnGone: 1}, r.counted()); diff != "" || r.conns != 0 {
 			t.Errorf("got %d connections after %v, and %s", r.conns, time.Since(start), diff)
 		}
 		p.closed()
