@@ -12,7 +12,8 @@ type Closing struct {
 	ID      string // HAProxy's unique-id
 	Attempt int64  // of the decision that let the call through
 
-	// Missing means that HAProxy's line has not come within the time. Everything HAProxy knows is unknown then.
+	// Missing means that HAProxy's line has not come within the time. Everything HAProxy knows is unknown then, but for Status and HeadersMS
+	// where it has told of the answer's headers; otherwise Status is 0.
 	Missing bool
 	// Unjoined means that the line came for a decision that this process does not remember: one of the agent it has replaced, or one that
 	// had to make room. Everything the decision knows is empty then; the decision's own line has it.
@@ -115,8 +116,11 @@ func (c *Closing) appendTo(b []byte) []byte {
 	} {
 		b = appendUnlessEmpty(b, f.name, f.value)
 	}
-	if !c.Missing {
+	switch {
+	case !c.Missing:
 		b = c.appendHAProxy(b)
+	case c.Status > 0:
+		b = appendNumber(appendNumber(b, "st", int64(c.Status)), "t_response", c.HeadersMS)
 	}
 	b = appendList(b, "flags", c.Flags)
 	b = appendUnlessEmpty(b, "traceparent", c.TraceParent)

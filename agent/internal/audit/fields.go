@@ -115,9 +115,9 @@ func verdictFields() []Field {
 }
 
 func closingFields() []Field {
-	closing := []string{EventClosing}
+	closing, missing := []string{EventClosing}, []string{EventMissing}
 	return []Field{
-		{Name: "st", Type: TypeInteger, Always: closing, Doc: "HTTP status that the caller got; negative if none."},
+		{Name: "st", Type: TypeInteger, Always: closing, Sometimes: missing, Doc: "HTTP status that the caller got; negative if none. Of a missing closing, that of Google's answer."},
 		{Name: "term", Type: TypeText, Always: closing, Doc: "HAProxy's termination state."},
 		{Name: "backend", Type: TypeText, Sometimes: closing, Doc: "HAProxy's backend."},
 		{Name: "server", Type: TypeText, Sometimes: closing, Doc: "HAProxy's server."},
@@ -125,7 +125,7 @@ func closingFields() []Field {
 		{Name: "bytes_out", Type: TypeInteger, Always: closing, Doc: "Bytes to the caller."},
 		{Name: "t_queue", Type: TypeInteger, Always: closing, Doc: "Milliseconds in HAProxy's queue; negative where HAProxy did not come that far, as with those below."},
 		{Name: "t_connect", Type: TypeInteger, Always: closing, Doc: "Milliseconds to connect to Google."},
-		{Name: "t_response", Type: TypeInteger, Always: closing, Doc: "Milliseconds until the headers of the answer."},
+		{Name: "t_response", Type: TypeInteger, Always: closing, Sometimes: missing, Doc: "Milliseconds until the headers of the answer; of a missing closing, from the decision on."},
 		{Name: "t_active", Type: TypeInteger, Always: closing, Doc: "Milliseconds of the whole request."},
 		{Name: "usage", Type: TypeUsage, Always: closing, Doc: "Tokens that Google counts: input, output, thoughts, cached, total, those that are known; or unknown."},
 	}

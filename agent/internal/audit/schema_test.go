@@ -224,7 +224,9 @@ func TestTheOtherLines(t *testing.T) {
 				Role: "r", Status: -1, Termination: "SD--", Backend: "be", BytesIn: 1, BytesOut: 2, ConnectMS: -1, HeadersMS: -1, ActiveMS: 9,
 				Flags: []string{"burst"}}},
 		{"missing", `{"v":1,"event":"closing_missing","time":"2026-01-02T03:04:05.000006Z","id":"i","attempt":1,"unjoined":true}`,
-			&Closing{Time: when, ID: "i", Attempt: 1, Missing: true, Unjoined: true, Status: 200, Usage: &Usage{}}},
+			&Closing{Time: when, ID: "i", Attempt: 1, Missing: true, Unjoined: true, HeadersMS: 7, BytesIn: 5, Usage: &Usage{}}},
+		{"missing, but for Google's answer", `{"v":1,"event":"closing_missing","time":"2026-01-02T03:04:05.000006Z","id":"i","attempt":1,"st":200,"t_response":7}`,
+			&Closing{Time: when, ID: "i", Attempt: 1, Missing: true, Status: 200, HeadersMS: 7, BytesIn: 5, Usage: &Usage{}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want+"\n", string(tt.line.appendTo(nil))); diff != "" {

@@ -50,6 +50,8 @@ type call struct {
 
 	attempt int64
 	time    int64 // of the decision, µs since 1970
+	status  int   // of Google's answer, where the message of that has come; 0 otherwise
+	headers int64 // ms from the decision to the headers of that answer
 	stream  bool
 	texts   []byte // one behind the other: copies, for each may be a part of something larger
 	ends    [callTexts]uint32
@@ -65,7 +67,7 @@ func (c *call) name(id []byte) {
 	for i := range c.ends {
 		c.ends[i] = uint32(len(id))
 	}
-	c.attempt, c.time, c.stream, c.line = 0, 0, false, nil
+	c.attempt, c.time, c.status, c.stream, c.line = 0, 0, 0, false, nil
 }
 
 // describe takes over from a decision what its closing will say.
@@ -79,7 +81,7 @@ func (c *call) describe(r *audit.Record) {
 		texts = append(texts, text...)
 		c.ends[i] = uint32(len(texts))
 	}
-	c.texts, c.attempt, c.time, c.stream = texts, r.Attempt, r.Time.UnixMicro(), r.Stream
+	c.texts, c.attempt, c.time, c.status, c.stream = texts, r.Attempt, r.Time.UnixMicro(), 0, r.Stream
 }
 
 // forget keeps nothing but the id.
@@ -106,6 +108,8 @@ func (c *call) closing(l *line) *audit.Closing {
 	}
 	if l != nil {
 		l.describe(closing)
+	} else if c.status != 0 {
+		closing.Status, closing.HeadersMS = c.status, c.headers
 	}
 	return closing
 }

@@ -116,6 +116,10 @@ func (c *Closings) Decided(r *audit.Record) {
 	}
 }
 
+// Answered notes that HAProxy has had the headers of Google's answer. Where its line does not come afterwards, the closing that is missing
+// says at least that.
+func (c *Closings) Answered(id string, status int, at time.Time) { c.table.answered(id, status, at) }
+
 // Undelivered takes back a decision whose answer HAProxy has not had: no line is waited for. The record of that is the end of it, unless
 // HAProxy's line has come before and was joined: then there is a closing as well, with the status that HAProxy gave by itself.
 func (c *Closings) Undelivered(id string, attempt int64) { c.table.undelivered(id, attempt) }

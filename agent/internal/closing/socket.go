@@ -188,12 +188,12 @@ func (s *socket) stands() standing {
 }
 
 // deserted reports whether nobody is behind the path.
-func (s *socket) deserted() bool {
+func (s *socket) deserted(ctx context.Context) bool {
 	network := "unix"
 	if s.datagrams != nil {
 		network = "unixgram"
 	}
-	conn, err := net.DialTimeout(network, s.path, lookPeriod)
+	conn, err := (&net.Dialer{Timeout: lookPeriod}).DialContext(ctx, network, s.path)
 	if err == nil {
 		_ = conn.Close()
 	}

@@ -107,6 +107,18 @@ func (t *table) undelivered(id string, attempt int64) {
 	}
 }
 
+// answered notes that Google has answered, and when.
+func (t *table) answered(id string, status int, at time.Time) {
+	hash := maphash.String(t.seed, id)
+	s := t.part(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, _ := s.find(hash, id); i != none && s.slots[i].state == waiting {
+		c := &s.slots[i]
+		c.status, c.headers = status, max(at.UnixMilli()-c.time/1000, 0)
+	}
+}
+
 // expire gives up what has waited for too long, and returns the closings of decisions, no more than room of them.
 func (t *table) expire(room int) []*audit.Closing {
 	var missing []*audit.Closing

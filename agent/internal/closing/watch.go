@@ -25,7 +25,7 @@ func (c *Closings) watch(ctx context.Context) {
 		case <-look.C:
 		}
 		standing := c.socket.stands()
-		if standing == replaced && c.socket.deserted() {
+		if standing == replaced && c.socket.deserted(ctx) {
 			standing = vanished
 		}
 		if standing == replaced && !c.table.replaced.Load() && c.socket.streams != nil {
