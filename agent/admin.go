@@ -10,6 +10,7 @@ import (
 
 	"vertex-spoa/agent/internal/google"
 	"vertex-spoa/agent/internal/identity"
+	console "vertex-spoa/agent/internal/status"
 )
 
 // SetListening tells the agent that its SPOP socket is open, or closed again.
@@ -58,26 +59,32 @@ func (a *Agent) reloadNow(ctx context.Context) http.HandlerFunc {
 	}
 }
 
-// Admin returns the handler of the admin listener: /livez (200 while the process runs), /readyz (200 or 503, with the details in JSON),
-// /metrics (Prometheus) and POST /reload. It serves no secrets. ctx ends what a reload has begun.
+// Admin returns the handler of the admin listener for programs: /livez (200 while the process runs), /readyz (200 or 503, with the details
+// in JSON), /metrics (Prometheus) and POST /reload. It serves no secrets. ctx ends what a reload has begun.
 func (a *Agent) Admin(ctx context.Context) http.Handler {
+	return console.Guard(a.adminMux(ctx))
+}
+
+func (a *Agent) adminMux(ctx context.Context) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		r := a.readiness()
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		if !r.Ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(r)
-	})
+	mux.HandleFunc("GET /readyz", a.serveReadiness)
 	mux.HandleFunc("POST /reload", a.reloadNow(ctx))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.cfg.Metrics.Registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+func (a *Agent) serveReadiness(w http.ResponseWriter, _ *http.Request) {
+	r := a.readiness()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if !r.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(r)
 }

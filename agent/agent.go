@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -31,6 +30,20 @@ type Config struct {
 	MaxWaiting int           // requests that may wait for keys or a token at once, default 1024; more are denied OVERLOADED
 	WarmUp     time.Duration // bound on the first fetch of keys and tokens, default 10s
 
+	// Flags returns the signs of misuse in a decision, for its record. It is called before the record is written, on the goroutine that
+	// decides: it must not wait, and must not keep r or a text of it. Nil for none.
+	Flags func(r *audit.Record) []string
+	// Decided are told of every decision whose record is with the kernel, before HAProxy gets the answer. They must not wait, must not change
+	// r, and must not keep it or any text or slice of it: texts of the caller's lie in a buffer that the next request overwrites.
+	Decided []func(r *audit.Record)
+	// Undelivered are told of every recorded decision that HAProxy has not been told of, because it came too late or its connection was gone,
+	// on a goroutine of the agent's own.
+	Undelivered []func(u *audit.Undelivered)
+
+	// Answered are told of the headers of Google's answer, where HAProxy tells of it, on the goroutine that reads its connection: they must not
+	// wait. The id may be kept.
+	Answered []func(id string, status int, at time.Time)
+
 	// Stamp makes the value of X-Goog-Request-Reason of a decision's id and the caller's subject; nil for none.
 	Stamp func(id, subject string) string
 }
@@ -40,7 +53,9 @@ type Agent struct {
 	cfg     Config
 	current atomic.Pointer[snapshot]
 
-	tasks   sync.Pool     // of *task
+	tasks       sync.Pool // of *task
+	undelivered *undelivered
+
 	waiting chan struct{} // one element per request that left the connection's goroutine
 	group   sync.WaitGroup
 
@@ -58,6 +73,7 @@ type snapshot struct {
 	issuers     *identity.Verifier
 	revocations *identity.RevocationFile
 	callers     *callers // nil if none are remembered
+	metrics     *Metrics
 }
 
 // New loads the policy and returns an agent that can answer at once; keys and tokens come in by and by (see WarmUp). A policy that does
@@ -82,9 +98,10 @@ func New(cfg Config) (*Agent, error) {
 	if err := a.Reload(); err != nil {
 		return nil, err
 	}
-	if err := cfg.Metrics.Registry.Register(newTokenMetrics(cfg.Tokens)); err != nil {
+	a.undelivered = newUndelivered(a)
+	if err := cfg.Metrics.watch(a); err != nil {
 		a.Close()
-		return nil, fmt.Errorf("agent: these metrics are another agent's: %w", err)
+		return nil, err
 	}
 	return a, nil
 }
@@ -92,6 +109,7 @@ func New(cfg Config) (*Agent, error) {
 // Close waits for the requests under way and stops the refresh of keys. The server that calls ServeSPOE must be shut down before.
 func (a *Agent) Close() {
 	a.group.Wait()
+	a.undelivered.close()
 	a.load.Lock()
 	defer a.load.Unlock()
 	a.current.Load().issuers.Close()
@@ -107,10 +125,12 @@ func (a *Agent) judge(ctx context.Context, s *snapshot, r *request, now time.Tim
 	}
 	who, err := s.identify(ctx, &r.Credentials, now)
 	clock.lap(&ans.verify)
+	if who != nil {
+		ans.identity, ans.claims = who.identity, who.claims
+	}
 	if err != nil {
 		return ans, err
 	}
-	ans.identity, ans.claims = who.identity, who.claims
 	ans.call, err = policy.ParseAny(r.Method, r.URI)
 	if err != nil {
 		return ans, err
@@ -176,7 +196,7 @@ func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply)
 		return
 	}
 	t := a.tasks.Get().(*task)
-	t.now, t.reply = time.Now(), reply
+	t.now, t.notify, t.reply = time.Now(), n, reply
 	if err := t.request.read(n); err != nil {
 		t.answer.refuse(err)
 		t.record()
@@ -195,6 +215,7 @@ func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply)
 		t.record()
 		return
 	}
+	a.cfg.Metrics.waited()
 	a.group.Go(func() {
 		defer func() { <-a.waiting }()
 		t.settle(t.judge(ctx, s))
@@ -204,6 +225,12 @@ func (a *Agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply)
 
 // EndBatch commits the audit lines of the NOTIFYs that one read brought, which releases their answers.
 func (a *Agent) EndBatch() { a.cfg.Audit.Flush() }
+
+// Withheld notes that HAProxy has not had an answer that was on its way. It has the shape of spoe.Config.Withheld.
+func (a *Agent) Withheld(id string, attempt int64) {
+	a.cfg.Metrics.undelivered()
+	a.undelivered.note(audit.Undelivered{Time: time.Now(), ID: id, Attempt: attempt})
+}
 
 // Overload is what HAProxy is told when a bound of the server refuses a request before it is looked at, or when an answer cannot be
 // encoded.

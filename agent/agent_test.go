@@ -557,11 +557,12 @@ func BenchmarkQuestion(b *testing.B) {
 		ask := request{ID: "id-1", Attempt: 1, Source: netip.MustParseAddr("192.0.2.7"), Method: "POST", URI: target, Host: "gateway.example.com",
 			Credentials: identity.Credentials{Authorization: secret.New("Bearer " + w.token(b, "search-eng"))}, Authorizations: 1, ContentType: "application/json", ContentLengths: 1}
 		reply := func([]spoe.Action) error { return nil }
+		notify := spoe.NewNotify(1, 1, "")
 		s, now := w.current.Load(), time.Now()
 		b.ReportAllocs()
 		for b.Loop() {
 			t := w.tasks.Get().(*task)
-			t.request, t.now, t.reply = ask, now, reply
+			t.request, t.now, t.notify, t.reply = ask, now, notify, reply
 			t.answer.settle(t.judge(immediately, s))
 			t.record()
 			w.EndBatch()

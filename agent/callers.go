@@ -99,18 +99,21 @@ func (c *callers) put(k [sha256.Size]byte, e *caller, now time.Time) {
 	}
 }
 
-// identify returns who the credentials name, from memory if possible.
+// identify returns who the credentials name, from memory if possible. With the error of a caller who is revoked it returns who that is, with
+// an identity and nothing else, and with any other error nil.
 func (s *snapshot) identify(ctx context.Context, c *identity.Credentials, now time.Time) (*caller, error) {
 	if s.callers == nil || size(c) > maxRememberedToken {
 		return s.verify(ctx, c, now)
 	}
 	k := c.Digest()
-	if e, ok := s.callers.get(k, s.issuers, now); ok {
+	e, ok := s.callers.get(k, s.issuers, now)
+	s.metrics.identified(ok)
+	if ok {
 		return e, s.clear(e)
 	}
 	e, err := s.verify(ctx, c, now)
 	if err != nil {
-		return nil, err
+		return e, err
 	}
 	s.callers.put(k, e, now)
 	return e, nil
@@ -124,7 +127,7 @@ func (s *snapshot) verify(ctx context.Context, c *identity.Credentials, now time
 	}
 	e := &caller{identity: id}
 	if err := s.clear(e); err != nil {
-		return nil, err
+		return e, err
 	}
 	e.claims = policy.AppendClaims(nil, id.Claims, s.policy.ClaimsUsed(id.Issuer))
 	e.session = s.policy.Bind(policy.Caller{Issuer: id.Issuer, Subject: id.Subject, Claims: id.Claims})

@@ -152,6 +152,9 @@ func TestAnExchangedTokenIsNotForTheRevoked(t *testing.T) {
 			if got := p.ask(payload); value(got, "reason") != string(identity.Revoked) || value(got, "token") != nil {
 				t.Errorf("got %v, want a refusal", got)
 			}
+			if record := w.audit.last(t); record["subject"] == nil || record["issuer"] != "corp" || record["jti"] != "j1" {
+				t.Errorf("the record does not say who was refused: %v", record)
+			}
 			if got := w.cfg.Tokens.Exchanges().Held; got != 1 {
 				t.Errorf("%d tokens are at hand, want the one that is not handed out", got)
 			}

@@ -14,6 +14,8 @@ type tokenMetrics struct {
 	tokens *google.Source
 
 	own, expiry, held, bytes, underWay *prometheus.Desc
+
+	ownFailing, failing, stsDown, iamDown *prometheus.Desc
 }
 
 func newTokenMetrics(tokens *google.Source) *tokenMetrics {
@@ -28,12 +30,22 @@ func newTokenMetrics(tokens *google.Source) *tokenMetrics {
 		held:     desc("exchanged_tokens", "Callers whose exchange is remembered."),
 		bytes:    desc("exchanged_token_bytes", "Memory that the callers' exchanged tokens take, about."),
 		underWay: desc("exchanges_under_way", "Exchanges of callers' tokens that have not ended."),
+
+		ownFailing: desc("own_token_failing", "1, by reason, while the last attempt to get the agent's own token has failed.", "reason"),
+		failing: desc("token_failing", "1, by account and reason, while the last attempt to mint a token of an account of the policy has failed.",
+			"account", "reason"),
+		stsDown: desc("sts_down", "1 while no token is exchanged because the last calls to the Security Token Service have failed."),
+		iamDown: desc("exchange_iam_down", "1 while no exchanged token is made one of an account because the last calls for that have failed."),
 	}
+}
+
+func (m *tokenMetrics) all() []*prometheus.Desc {
+	return []*prometheus.Desc{m.own, m.expiry, m.held, m.bytes, m.underWay, m.ownFailing, m.failing, m.stsDown, m.iamDown}
 }
 
 // Describe implements prometheus.Collector.
 func (m *tokenMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.own, m.expiry, m.held, m.bytes, m.underWay} {
+	for _, d := range m.all() {
 		to <- d
 	}
 }
@@ -43,8 +55,23 @@ func (m *tokenMetrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	gauge(m.own, timestamp(m.tokens.Own().Expiry))
-	first := map[string]float64{}
+	own := m.tokens.Own()
+	gauge(m.own, timestamp(own.Expiry))
+	if own.Reason != "" {
+		gauge(m.ownFailing, 1, string(own.Reason))
+	}
+	m.collectAccounts(gauge)
+	x := m.tokens.Exchanges()
+	gauge(m.held, float64(x.Held))
+	gauge(m.bytes, float64(x.Bytes))
+	gauge(m.underWay, float64(x.UnderWay))
+	gauge(m.stsDown, truth(x.STSDown))
+	gauge(m.iamDown, truth(x.IAMDown))
+}
+
+// collectAccounts tells of each account once, although it may have several tokens.
+func (m *tokenMetrics) collectAccounts(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	first, failing := map[string]float64{}, map[[2]string]bool{}
 	for _, s := range m.tokens.Status() {
 		at := timestamp(s.Expiry)
 		if at == 0 && !s.Kept {
@@ -53,14 +80,16 @@ func (m *tokenMetrics) Collect(to chan<- prometheus.Metric) {
 		if known, ok := first[s.Account]; !ok || at < known {
 			first[s.Account] = at
 		}
+		if s.Kept && s.Reason != "" {
+			failing[[2]string{s.Account, string(s.Reason)}] = true
+		}
 	}
 	for account, at := range first {
 		gauge(m.expiry, at, account)
 	}
-	x := m.tokens.Exchanges()
-	gauge(m.held, float64(x.Held))
-	gauge(m.bytes, float64(x.Bytes))
-	gauge(m.underWay, float64(x.UnderWay))
+	for k := range failing {
+		gauge(m.failing, 1, k[:]...)
+	}
 }
 
 // timestamp is the Unix time of t, 0 for none.
@@ -69,4 +98,12 @@ func timestamp(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.Unix())
+}
+
+// truth is 1 for true.
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -44,6 +44,9 @@ func (a *answer) describe(rec *audit.Record, r *request, now time.Time) {
 		VerifyMicros: a.verify.Microseconds(), PolicyMicros: a.decide.Microseconds(), MintMicros: a.mint.Microseconds(),
 	}
 	rec.Body = a.recordedBody()
+	if x := a.decision.Exchange; x != nil {
+		rec.Exchange = x.Audience
+	}
 	if a.allowed() {
 		rec.TokenFingerprint, rec.TokenExpiry = a.token.Fingerprint, a.token.Expiry
 	}

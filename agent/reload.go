@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vertex-spoa/agent/internal/google"
@@ -17,6 +18,31 @@ type ReloadStatus struct {
 	Time   time.Time // of the attempt
 	Digest string    // of the policy in force
 	Error  string    // why the attempt failed and the policy before it stays; empty after a success
+
+	before []ReloadStatus // the attempts before, the last first
+}
+
+// Bounds of the history of reloads.
+const (
+	maxReloads     = 20
+	maxReloadError = 4 << 10 // of the error of an attempt before, in bytes
+)
+
+// history returns the last attempts, the last first. They have no history of their own.
+func (r ReloadStatus) history() []ReloadStatus {
+	before := r.before
+	r.before = nil
+	return append([]ReloadStatus{r}, before...)
+}
+
+// reloadTried notes an attempt to load the policy. The load is still locked.
+func (a *Agent) reloadTried(now ReloadStatus) {
+	if last := a.reload.Load(); last != nil {
+		now.before = last.history()
+		now.before[0].Error = strings.Clone(cut(now.before[0].Error, maxReloadError)) // the whole is not kept
+		now.before = now.before[:min(len(now.before), maxReloads-1)]
+	}
+	a.reload.Store(&now)
 }
 
 // Reload loads the policy directory and puts it in force as a whole: rules, issuers and accounts change between two requests. On error
@@ -33,12 +59,12 @@ func (a *Agent) Reload() error {
 		if old != nil {
 			status.Digest = old.policy.Digest()
 		}
-		a.reload.Store(&status)
+		a.reloadTried(status)
 		return err
 	}
 	a.cfg.Tokens.Keep(grantsOf(next.policy))
 	a.current.Store(next)
-	a.reload.Store(&ReloadStatus{Time: time.Now(), Digest: next.policy.Digest()})
+	a.reloadTried(ReloadStatus{Time: time.Now(), Digest: next.policy.Digest()})
 	if old != nil {
 		old.issuers.Close() // a request that still holds it verifies with the keys it has
 	}
@@ -76,7 +102,7 @@ func (a *Agent) loadSnapshot(old *snapshot) (*snapshot, error) {
 		issuers.Close()
 		return nil, err
 	}
-	return &snapshot{policy: p, issuers: issuers, revocations: a.cfg.Revoked, callers: remembered}, nil
+	return &snapshot{policy: p, issuers: issuers, revocations: a.cfg.Revoked, callers: remembered, metrics: a.cfg.Metrics}, nil
 }
 
 // WarmUp fetches every issuer's keys and mints a token for every account of the policy, so that no caller has to wait for that. It ends

@@ -2,11 +2,13 @@ package agent
 
 import (
 	"net/http"
+	"time"
 
 	"vertex-spoa/spoe"
 )
 
-// messageResponse is the name of the message that tells how Google answered. It is sent when Google has refused the token.
+// messageResponse is the name of the message that tells how Google answered. It is sent when Google has refused the token, or for every
+// answer, as HAProxy's configuration says.
 const messageResponse = "response"
 
 // respond takes the message "response", if there is one, and reports whether there is. It is acknowledged before anything is done: the
@@ -24,6 +26,12 @@ func (a *Agent) respond(n *spoe.Notify, reply spoe.Reply) bool {
 		logged := string(append([]byte(nil), cut(id, maxText)...))
 		if err := reply([]spoe.Action{spoe.SetString(scope, "noted", "1")}); err != nil {
 			a.cfg.Metrics.undelivered()
+		}
+		if len(args.faults) == 0 {
+			now := time.Now()
+			for _, answered := range a.cfg.Answered {
+				answered(logged, int(status), now)
+			}
 		}
 		if refused {
 			a.refusedByGoogle(logged, fingerprint)

@@ -20,7 +20,9 @@ type task struct {
 	request request
 	answer  answer
 	now     time.Time
+	notify  *spoe.Notify
 	reply   spoe.Reply
+	line    audit.Record
 
 	actions  [maxActions]spoe.Action
 	recorded func(error) // answerRecorded, bound once
@@ -57,9 +59,12 @@ func (t *task) settle(err error) {
 
 // record hands the answer to the audit log, which gives it once it is written.
 func (t *task) record() {
-	var r audit.Record
-	t.answer.describe(&r, &t.request, t.now)
-	t.agent.cfg.Audit.Append(&r, t.recorded)
+	t.answer.describe(&t.line, &t.request, t.now)
+	if flags := t.agent.cfg.Flags; flags != nil {
+		t.line.Flags = flags(&t.line)
+	}
+	t.notify.Mark(t.line.ID, t.line.Attempt)
+	t.agent.cfg.Audit.Append(&t.line, t.recorded)
 }
 
 // answerRecorded gives the answer. An allow whose record could not be written becomes a denial; a denial stays one.
@@ -72,8 +77,19 @@ func (t *task) answerRecorded(err error) {
 		}
 	}
 	a.cfg.Metrics.decided(&t.answer)
+	recorded := err == nil && t.line.Decision != ""
+	if recorded {
+		for _, decided := range a.cfg.Decided {
+			decided(&t.line)
+		}
+	}
+	var id [maxText]byte
+	n := copy(id[:], t.line.ID) // its bytes are HAProxy's next request once this one is answered
 	if err := t.reply(t.answer.appendActions(t.actions[:0])); err != nil {
 		a.cfg.Metrics.undelivered()
+		if recorded {
+			a.undelivered.note(audit.Undelivered{Time: time.Now(), ID: string(id[:n]), Attempt: t.line.Attempt})
+		}
 	}
 	*t = task{agent: a, recorded: t.recorded} // no token stays behind
 	a.tasks.Put(t)
