@@ -8,6 +8,7 @@ import (
 
 	"vertex-spoa/agent"
 	"vertex-spoa/agent/internal/google"
+	"vertex-spoa/agent/internal/misuse"
 	"vertex-spoa/policy"
 )
 
@@ -30,6 +31,12 @@ func check(args []string, stdout io.Writer) error {
 	}
 	if _, err := stamp(cfg); err != nil {
 		return loadError{err}
+	}
+	if _, err := auditOptions(cfg, nil); err != nil {
+		return loadError{err}
+	}
+	if _, err := misuse.Parse(cfg.Misuse.Thresholds); err != nil {
+		return loadError{fmt.Errorf("misuse.thresholds: %w", err)}
 	}
 	if _, err := (google.Egress{CAFile: cfg.Google.CA}).Client(); err != nil {
 		return loadError{fmt.Errorf("google.ca: %w", err)}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -15,16 +17,25 @@ func healthcheck(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Admin.Listen == "" {
-		return usageError("healthcheck: admin.listen is empty, so the agent cannot be asked")
+	switch {
+	case cfg.Admin.Listen == "":
+		return usageError("healthcheck: admin.listen is none, so the agent cannot be asked")
+	case cfg.Admin.TLSCert != "":
+		return usageError("healthcheck: the admin listener speaks TLS: ask /readyz with a client that has a certificate, such as curl")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+cfg.Admin.Listen+"/readyz", nil)
+	host, transport := cfg.Admin.Listen, &http.Transport{} // never through a proxy
+	if path, unix := strings.CutPrefix(host, "unix@"); unix {
+		host, transport.DialContext = "localhost", func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{}} // never through a proxy
+	client := &http.Client{Transport: transport}
 	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)

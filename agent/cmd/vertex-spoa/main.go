@@ -5,6 +5,7 @@
 //	vertex-spoa doctor       try out the agent's identity, the issuers and the roles, and say what mends what does not work
 //	vertex-spoa healthcheck  ask a running agent whether it is ready
 //	vertex-spoa policy       check, test and format policies
+//	vertex-spoa audit        ask audit logs who used what, and watch them
 //	vertex-spoa version      say which build this is
 //
 // Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 configuration or policy does not load, 4 a test of a policy failed.
@@ -41,6 +42,7 @@ commands:
   doctor       try out the agent's identity, the issuers and the roles, and say what mends what does not work
   healthcheck  ask a running agent whether it is ready
   policy       check, test and format policies; "vertex-spoa policy" lists what else
+  audit        ask audit logs who used what; "vertex-spoa audit" lists what else
   version      say which build this is
 
 "vertex-spoa COMMAND -h" lists the flags of a command.
@@ -65,6 +67,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		err = healthcheck(rest, stdout)
 	case "policy":
 		err = runPolicy(rest, streams{in: os.Stdin, out: stdout, err: stderr})
+	case "audit":
+		err = runAudit(rest, streams{in: os.Stdin, out: stdout, err: stderr})
 	case "version":
 		_, err = fmt.Fprintf(stdout, "vertex-spoa %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help", "-h", "-help", "--help":

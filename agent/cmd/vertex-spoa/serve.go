@@ -24,6 +24,7 @@ import (
 	"vertex-spoa/agent/internal/config"
 	"vertex-spoa/agent/internal/google"
 	"vertex-spoa/agent/internal/identity"
+	"vertex-spoa/agent/internal/status"
 	"vertex-spoa/policy"
 	"vertex-spoa/spoe"
 )
@@ -88,6 +89,7 @@ type program struct {
 	agent   *agent.Agent
 	server  *spoe.Server
 	admin   *http.Server
+	sight   sight
 
 	spoeListener, adminListener net.Listener
 }
@@ -100,8 +102,11 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 			p.close()
 		}
 	}()
-	metrics := agent.NewMetrics()
-	if p.audit, err = audit.Open(cfg.Audit.Path); err != nil {
+	metrics := agent.NewMetrics(agent.NativeHistograms(cfg.Metrics.NativeHistograms), agent.Build(version))
+	if err := p.openAudit(metrics); err != nil {
+		return nil, err
+	}
+	if err := p.look(ctx, metrics); err != nil {
 		return nil, err
 	}
 	var client *http.Client
@@ -115,14 +120,16 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 	if p.revoked, err = p.openRevocations(metrics); err != nil {
 		return nil, loadError{err}
 	}
-	if p.agent, err = agent.New(agent.Config{
+	its := agent.Config{
 		PolicyDir: cfg.Policy.Dir, Keys: client, Revoked: p.revoked, Tokens: p.tokens, Audit: p.audit, Metrics: metrics, Log: log,
 		Callers: cfg.Identity.Callers, WarmUp: cfg.Google.WarmUp, Stamp: stamp,
-	}); err != nil {
+	}
+	p.sight.tell(&its)
+	if p.agent, err = agent.New(its); err != nil {
 		return nil, loadError{err}
 	}
 	if p.server, err = spoe.New(spoe.Config{
-		Handler: p.agent, Overload: p.agent.Overload, EndBatch: p.agent.EndBatch, Log: log, Hooks: metrics.SPOE(),
+		Handler: p.agent, Overload: p.agent.Overload, EndBatch: p.agent.EndBatch, Withheld: p.agent.Withheld, Log: log, Hooks: metrics.SPOE(),
 		Timeout: cfg.SPOE.Timeout, MaxConns: cfg.SPOE.MaxConnections, MaxInFlight: cfg.SPOE.MaxInFlight,
 		MaxInFlightPerConn: cfg.SPOE.MaxInFlightPerConnection, Pipelining: spoe.Pipelining(cfg.SPOE.Pipelining), PeerUIDs: cfg.SPOE.PeerUIDs,
 	}); err != nil {
@@ -154,11 +161,12 @@ func (p *program) openRevocations(metrics *agent.Metrics) (*identity.RevocationF
 func (p *program) listen(ctx context.Context) error {
 	var err error
 	if p.cfg.Admin.Listen != "" {
-		p.adminListener, err = listenAdmin(ctx, p.cfg.Admin.Listen)
+		p.adminListener, err = listenAdmin(ctx, p.cfg)
 		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
-		p.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		// No WriteTimeout: a profile takes as long as it is asked to.
+		p.admin = &http.Server{ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	}
 	p.spoeListener, err = listenSPOE(ctx, p.cfg)
@@ -177,9 +185,9 @@ func listenSPOE(ctx context.Context, cfg *config.Config) (net.Listener, error) {
 	return l, nil
 }
 
-func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+func listenAdmin(ctx context.Context, cfg *config.Config) (net.Listener, error) {
+	a := &cfg.Admin
+	l, err := status.Listen(ctx, status.Options{Listen: a.Listen, TLSCert: a.TLSCert, TLSKey: a.TLSKey, ClientCA: a.TLSClientCA})
 	if err != nil {
 		return nil, fmt.Errorf("admin.listen: %w", err)
 	}
@@ -199,7 +207,7 @@ func (p *program) serveAdmin(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 		var err error
-		if p.adminListener, err = listenAdmin(ctx, p.cfg.Admin.Listen); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+		if p.adminListener, err = listenAdmin(ctx, p.cfg); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 	}
@@ -233,6 +241,7 @@ func serverTLS(cfg *config.Config) (*tls.Config, error) {
 
 // run serves until SIGTERM or SIGINT, or until a listener fails, and then drains.
 func (p *program) run(ctx context.Context, started time.Time) error {
+	signal.Ignore(syscall.SIGPIPE) // who reads the log may go
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hangup := make(chan os.Signal, 1)
@@ -251,7 +260,11 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	group.Go(func() { serve(p.spoeListener) })
 	group.Go(func() { p.guardSocket(ctx, serve) })
 	if p.admin != nil {
-		p.admin.Handler = p.agent.Admin(ctx)
+		handler, err := p.console(ctx, started)
+		if err != nil {
+			return err
+		}
+		p.admin.Handler = handler
 		group.Go(func() {
 			if err := p.serveAdmin(ctx); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("admin listener: %w", err))
@@ -262,12 +275,14 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	group.Go(func() { p.agent.Watch(ctx, p.cfg.Policy.Poll) })
 	group.Go(func() { p.revoked.Watch(ctx, revocationPeriod) })
 	group.Go(func() { p.onHangup(ctx, hangup) })
+	joining := p.joinClosings(ctx)
 	p.agent.SetListening(true)
 	p.log.Info("serving", "version", version, "listen", p.cfg.SPOE.Listen, "admin", p.cfg.Admin.Listen, "start_ms", time.Since(started).Milliseconds())
 
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	p.drain()
+	joining()
 	if errors.Is(cause, context.Canceled) {
 		return nil
 	}
@@ -314,6 +329,9 @@ func (p *program) close() {
 	}
 	if p.tokens != nil {
 		p.tokens.Close()
+	}
+	if err := p.sight.close(); err != nil {
+		p.log.Warn("not everything was closed cleanly", "error", err)
 	}
 	if p.audit != nil {
 		if err := p.audit.Close(); err != nil {

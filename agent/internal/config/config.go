@@ -23,6 +23,10 @@ type Config struct {
 	Identity Identity
 	Google   Google
 	Audit    Audit
+	Closing  Closing
+	Misuse   Misuse
+	Trace    Trace
+	Metrics  Metrics
 	Admin    Admin
 	Log      Log
 }
@@ -70,10 +74,46 @@ type Google struct {
 }
 
 // Audit is about the audit log.
-type Audit struct{ Path string }
+type Audit struct {
+	Path     string
+	Syslog   string
+	Chain    bool
+	ChainKey string
+	Mask     string
+	MaskKey  string
+}
+
+// Closing is about HAProxy's log, which ends the records of the calls.
+type Closing struct {
+	Listen     string // empty for none
+	Wait       time.Duration
+	MaxPending int
+}
+
+// Misuse is about the signs of misuse.
+type Misuse struct {
+	Signals    bool
+	Thresholds string
+}
+
+// Trace is about OpenTelemetry.
+type Trace struct {
+	Endpoint string // empty for none
+	Sample   float64
+	Subject  bool
+}
+
+// Metrics is about /metrics.
+type Metrics struct{ NativeHistograms bool }
 
 // Admin is about the admin listener.
-type Admin struct{ Listen string }
+type Admin struct {
+	Listen      string // empty for none
+	TLSCert     string
+	TLSKey      string
+	TLSClientCA string
+	Pprof       bool
+}
 
 // Log is about the program's own log.
 type Log struct {
@@ -154,6 +194,18 @@ func (c *Config) check() error {
 	}
 	if c.SPOE.TLSClientCA != "" && c.SPOE.TLSCert == "" {
 		problems = append(problems, errors.New("spoe.tls_client_ca: needs spoe.tls_cert and spoe.tls_key"))
+	}
+	if c.Audit.Syslog != "" && c.Audit.Path != "-" {
+		problems = append(problems, errors.New("audit.path and audit.syslog: set one of them"))
+	}
+	if c.Audit.ChainKey != "" && !c.Audit.Chain {
+		problems = append(problems, errors.New("audit.chain_key: needs audit.chain: on"))
+	}
+	if (c.Admin.TLSCert == "") != (c.Admin.TLSKey == "") {
+		problems = append(problems, errors.New("admin.tls_cert and admin.tls_key: set both or neither"))
+	}
+	if c.Admin.TLSClientCA != "" && c.Admin.TLSCert == "" {
+		problems = append(problems, errors.New("admin.tls_client_ca: needs admin.tls_cert and admin.tls_key"))
 	}
 	if (c.Google.RequestReason == "hmac") != (c.Google.RequestReasonKey != "") {
 		problems = append(problems, errors.New("google.request_reason: hmac needs google.request_reason_key, and nothing else does"))

@@ -62,7 +62,8 @@ func TestEveryProblemIsToldAtOnceWithItsPlace(t *testing.T) {
 func TestEveryFieldRefusesNonsenseOrIsFreeText(t *testing.T) {
 	free := map[string]bool{"spoe.listen": true, "spoe.tls_cert": true, "spoe.tls_key": true, "spoe.tls_client_ca": true,
 		"policy.dir": true, "audit.path": true, "identity.revocations": true, "google.credentials": true, "google.universe_domain": true,
-		"google.ca": true, "google.request_reason_key": true}
+		"google.ca": true, "google.request_reason_key": true, "audit.chain_key": true, "audit.mask": true, "audit.mask_key": true, "misuse.thresholds": true,
+		"admin.tls_cert": true, "admin.tls_key": true, "admin.tls_client_ca": true}
 	for _, f := range Fields() {
 		if err := f.set(&Config{}, "\x00nonsense"); (err == nil) != free[f.Key] {
 			t.Errorf("%s: set(nonsense) = %v", f.Key, err)
@@ -77,6 +78,13 @@ func TestValuesAtTheEdges(t *testing.T) {
 	for _, tt := range []struct{ key, text, want string }{
 		{"spoe.mode", "0888", "octal"},
 		{"spoe.mode", "7777", "octal"},
+		{"audit.syslog", "unix@dev/log", "neither unix@/path nor host:port"},
+		{"audit.chain", "yes", "neither on nor off"},
+		{"closing.listen", "stream+127.0.0.1:9022", "stream+ is for unix@/path"},
+		{"closing.listen", "nowhere", "neither unix@/path nor host:port nor none"},
+		{"trace.endpoint", "https://user:pw@host", "not an address"},
+		{"trace.sample", "NaN", "between 0 and 1"},
+		{"trace.sample", "1.5", "between 0 and 1"},
 		{"spoe.listen", "", "empty"},
 		{"spoe.peer_uids", "root", "numeric"},
 		{"spoe.timeout", "9ms", "between"},

@@ -96,9 +96,51 @@ var fields = []Field{ // a table, never written
 
 	{"audit.path", "-", "File of the audit lines, reopened on SIGHUP; - is standard output.",
 		func(c *Config, s string) error { return notEmpty(&c.Audit.Path, s) }},
+	{"audit.syslog", "", "If set, the lines go to syslog (RFC 5424) instead: unix@/dev/log, or host:port for TCP.",
+		func(c *Config, s string) error { return optional(&c.Audit.Syslog, s, socket) }},
+	{"audit.chain", "off", "on chains the lines by their hashes, so that `vertex-spoa audit verify` finds what was changed or taken out.",
+		func(c *Config, s string) error { return onOff(&c.Audit.Chain, s) }},
+	{"audit.chain_key", "", "File with a key of at least 32 bytes for these hashes: nobody without it can mend a chain.",
+		func(c *Config, s string) error { c.Audit.ChainKey = s; return nil }},
+	{"audit.mask", "", "What is masked in the lines, such as subject=hmac,src=drop.",
+		func(c *Config, s string) error { c.Audit.Mask = s; return nil }},
+	{"audit.mask_key", "", "File with the key of hmac in audit.mask, at least 32 bytes.",
+		func(c *Config, s string) error { c.Audit.MaskKey = s; return nil }},
 
-	{"admin.listen", "127.0.0.1:9902", "Address of /livez, /readyz and /metrics; none for no such listener.",
-		func(c *Config, s string) error { return hostPort(&c.Admin.Listen, s) }},
+	{"closing.listen", "none",
+		"Where HAProxy's log comes in, to be joined with the decisions: unix@/path (datagrams), stream+unix@/path or host:port on this host (from a ring section), or none.",
+		func(c *Config, s string) error { return logListener(&c.Closing.Listen, s) }},
+	{"closing.wait", "15m", "How long the log line of an allowed call may take before it counts as missing: longer than the longest call.",
+		func(c *Config, s string) error { return duration(&c.Closing.Wait, s, time.Second, 24*time.Hour) }},
+	{"closing.max_pending", "65536", "Allowed calls that are remembered until their log line comes; one more ends the oldest, as missing.",
+		func(c *Config, s string) error { return number(&c.Closing.MaxPending, s, 1) }},
+
+	{"misuse.signals", "off", "on flags signs of misuse in the audit lines and counts them.",
+		func(c *Config, s string) error { return onOff(&c.Misuse.Signals, s) }},
+	{"misuse.thresholds", "", "Those that differ from their defaults, such as denials=30,spike_factor=4.",
+		func(c *Config, s string) error { c.Misuse.Thresholds = s; return nil }},
+
+	{"trace.endpoint", "", "If set, decisions are traced by OTLP over HTTP to this address, such as http://127.0.0.1:4318.",
+		func(c *Config, s string) error { return optional(&c.Trace.Endpoint, s, collector) }},
+	{"trace.sample", "0.01", "Share of the requests without a traceparent that is traced, 0 to 1; with one, the caller's choice holds.",
+		func(c *Config, s string) error { return share(&c.Trace.Sample, s) }},
+	{"trace.subject", "off", "on adds the caller's subject to the traces.",
+		func(c *Config, s string) error { return onOff(&c.Trace.Subject, s) }},
+
+	{"metrics.native_histograms", "off", "on adds native histograms to the classic ones.",
+		func(c *Config, s string) error { return onOff(&c.Metrics.NativeHistograms, s) }},
+
+	{"admin.listen", "127.0.0.1:9902",
+		"Address of the status page, /livez, /readyz and /metrics: host:port, unix@/path, or none. A host that is not loopback needs TLS and certificates of the clients.",
+		func(c *Config, s string) error { return listener(&c.Admin.Listen, s) }},
+	{"admin.tls_cert", "", "Certificate chain (PEM file) of the admin listener.",
+		func(c *Config, s string) error { c.Admin.TLSCert = s; return nil }},
+	{"admin.tls_key", "", "Private key (PEM file) of admin.tls_cert.",
+		func(c *Config, s string) error { c.Admin.TLSKey = s; return nil }},
+	{"admin.tls_client_ca", "", "Who may connect must show a certificate of these authorities (PEM file).",
+		func(c *Config, s string) error { c.Admin.TLSClientCA = s; return nil }},
+	{"admin.pprof", "off", "on serves Go's profiles below /debug/pprof/.",
+		func(c *Config, s string) error { return onOff(&c.Admin.Pprof, s) }},
 
 	{"log.level", "info", "debug, info, warn or error. The program's log goes to standard error.",
 		func(c *Config, s string) error { return c.Log.Level.UnmarshalText([]byte(s)) }},
@@ -170,13 +212,75 @@ func uids(to *[]uint32, s string) error {
 	return nil
 }
 
-func hostPort(to *string, s string) error {
+// optional reads what may be empty.
+func optional(to *string, s string, read func(*string, string) error) error {
+	if s == "" {
+		*to = ""
+		return nil
+	}
+	return read(to, s)
+}
+
+func onOff(to *bool, s string) error {
+	if s != "on" && s != "off" {
+		return fmt.Errorf("%q is neither on nor off", s)
+	}
+	*to = s == "on"
+	return nil
+}
+
+func share(to *float64, s string) error {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= 0 && f <= 1) { // NaN is neither
+		return fmt.Errorf("%q is not a number between 0 and 1", s)
+	}
+	*to = f
+	return nil
+}
+
+// socket reads unix@/path or host:port.
+func socket(to *string, s string) error {
+	path, unix := strings.CutPrefix(s, "unix@")
+	_, _, err := net.SplitHostPort(s)
+	if unix && !strings.HasPrefix(path, "/") || !unix && err != nil {
+		return fmt.Errorf("%q is neither unix@/path nor host:port", s)
+	}
+	*to = s
+	return nil
+}
+
+// listener reads a socket, or none.
+func listener(to *string, s string) error {
 	if s == "none" {
 		*to = ""
 		return nil
 	}
-	if _, _, err := net.SplitHostPort(s); err != nil {
-		return fmt.Errorf("%q is neither host:port nor none", s)
+	if err := socket(to, s); err != nil {
+		return fmt.Errorf("%w nor none", err)
+	}
+	return nil
+}
+
+// logListener reads a listener, which may say how it is spoken to.
+func logListener(to *string, s string) error {
+	rest, streamed := strings.CutPrefix(s, "stream+")
+	if streamed && !strings.HasPrefix(rest, "unix@") {
+		return fmt.Errorf("%q: stream+ is for unix@/path", s)
+	}
+	if err := listener(to, rest); err != nil {
+		return err
+	}
+	if streamed {
+		*to = s
+	}
+	return nil
+}
+
+// collector reads the address of an OTLP receiver. No token goes there: it may be http on another host.
+func collector(to *string, s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q is not an address such as http://127.0.0.1:4318", s)
 	}
 	*to = s
 	return nil
