@@ -6,7 +6,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo sandbox test test-all lint fuzz bench bench-e2e record haproxy haproxy-versions node-deps dex clean
+.PHONY: build demo sandbox test test-all lint fuzz bench bench-e2e record haproxy haproxy-versions node-deps dex prometheus otlp chromium logrotate others report clean
 
 build: ## one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./agent/cmd/vertex-spoa
@@ -21,17 +21,24 @@ sandbox: haproxy build ## the same, and stay up with ready-made curl commands
 export HAPROXY_VERSIONS ?= 2.6 3.0 3.2 3.4
 test: HAPROXY_VERSIONS = 2.6 3.4
 
-test: haproxy-versions node-deps ## everything, end to end against real HAProxies included; the last lines say which
+test: haproxy-versions others ## everything, end to end against real HAProxies included; the last lines say which
 	$(GO) vet ./...
-	$(GO) test -shuffle=on -timeout 10m ./...
+	$(GO) test -shuffle=on -timeout 15m ./...
 	@test/haproxy.sh report $$HAPROXY_VERSIONS
-	@test/node.sh report
+	@$(MAKE) --no-print-directory report
 
-test-all: haproxy-versions node-deps dex ## the same under the race detector, with the slow parts, against every version; fails if one cannot be had
+test-all: haproxy-versions others dex ## the same under the race detector, with the slow parts, against every version; fails if one cannot be had
 	$(GO) vet ./...
 	TEST_ALL=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 	@test/haproxy.sh report --strict $$HAPROXY_VERSIONS
-	@test/node.sh report --strict
+	@$(MAKE) --no-print-directory report STRICT=--strict
+
+# What was run beside HAProxy, in its exact version, or NOT RUN.
+report:
+	@test/node.sh report $(STRICT)
+	@test/prometheus.sh report $(STRICT)
+	@test/otlp/otlp.sh report $(STRICT)
+	@test/tools.sh report $(STRICT)
 
 lint:
 	$(GO) run $(LINT) run ./...
@@ -76,6 +83,17 @@ node-deps: ## fetch Node, a real identity provider and real clients into test/pr
 
 dex: ## build another real identity provider into .cache/dex, which takes minutes and is not an error where it cannot be done
 	@test/node.sh dex
+
+prometheus: ## unpack Prometheus and promtool into .cache/prometheus, which is not an error where they cannot be had
+	@test/prometheus.sh get
+
+otlp: ## build the OpenTelemetry Collector's receiver into .cache/otlp, likewise
+	@test/otlp/otlp.sh get
+
+chromium logrotate: ## install them with the system's package manager if they are missing, likewise
+	@test/tools.sh get $@
+
+others: node-deps prometheus otlp chromium logrotate
 
 clean:
 	rm -rf bin

@@ -616,7 +616,10 @@ func TestPromptsAreNotLogged(t *testing.T) {
 // outputsOf is all that HAProxy and the agent have written and show, by where.
 func outputsOf(t *testing.T, s *sandbox.Sandbox) map[string][]byte {
 	t.Helper()
-	all := map[string][]byte{"metrics": get(t, s.AdminURL()+"/metrics"), "readyz": get(t, s.AdminURL()+"/readyz")}
+	all := map[string][]byte{}
+	for name, path := range map[string]string{"metrics": "/metrics", "readyz": "/readyz", "status page": "/?n=1024", "decisions": "/debug/decisions?n=1024"} {
+		all[name] = get(t, s.AdminURL()+path)
+	}
 	for _, file := range []string{"agent.log", "audit.jsonl", "haproxy.log"} {
 		text, err := os.ReadFile(filepath.Join(s.Dir, file))
 		if err != nil {

@@ -28,6 +28,8 @@ type machine struct {
 	dir  string
 	file string
 	s    *sandbox.Sandbox
+
+	traces *collector // nil where nobody is told of the calls
 }
 
 // subjectToken is a token of the machine's own, for Google's pool.

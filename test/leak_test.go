@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"vertex-spoa/test/fake"
@@ -182,8 +184,8 @@ func repeating(t *testing.T) string {
 func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 	onEach(t, newest(), func(t *testing.T, haproxy string) {
 		v, dir := newSieve(), t.TempDir()
-		hmacKey, clientSecret := randomSecret(t), randomSecret(t)
-		for name, secret := range map[string]string{"hmac.key": hmacKey, "client.secret": clientSecret} {
+		for _, name := range secretFiles {
+			secret := randomSecret(t)
 			v.add(t, name, secret)
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(secret), 0o600); err != nil {
 				t.Fatal(err)
@@ -200,6 +202,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 		gather(t, s, v)
 		outputs := outputsOf(t, s)
 		outputs["answers"] = s.Answers()
+		outputs["traces"] = m.traces.seen(t)
 		size := 0
 		for name, text := range outputs {
 			size += len(text)
@@ -219,17 +222,56 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 	t.Run("where Google repeats what it is sent", func(t *testing.T) { repeatedSecrets(t) })
 }
 
+// secretFiles hold what the agent's own files of secrets hold.
+var secretFiles = []string{"hmac.key", "client.secret", "chain.key", "mask.key"}
+
+// collector takes traces, whoever sends them.
+type collector struct {
+	url string
+
+	mu   sync.Mutex
+	sent bytes.Buffer
+}
+
+func startCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, _ = fmt.Fprint(&c.sent, r.Header)
+		_, _ = c.sent.ReadFrom(r.Body)
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+// seen returns everything that was sent, which is not nothing.
+func (c *collector) seen(t *testing.T) []byte {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !bytes.Contains(c.sent.Bytes(), []byte("vertex-spoa decide")) {
+		t.Errorf("no traces were sent")
+	}
+	return bytes.Clone(c.sent.Bytes())
+}
+
 // startSecretive starts a sandbox, in the folder, that has secrets of all kinds, and tells as much as it can. Tokens are exchanged at sts.
 func startSecretive(t *testing.T, haproxy, dir, sts string) *machine {
 	t.Helper()
-	m := &machine{t: t, dir: dir, file: filepath.Join(dir, "credentials.json")}
-	flags := []string{"--log.level=debug", "--google.credentials=" + m.file, "--google.request_reason=hmac",
+	m := &machine{t: t, dir: dir, file: filepath.Join(dir, "credentials.json"), traces: startCollector(t)}
+	flags := []string{"--audit.chain=on", "--audit.chain_key=" + filepath.Join(dir, "chain.key"), "--audit.mask=jti=hmac",
+		"--audit.mask_key=" + filepath.Join(dir, "mask.key"), "--misuse.signals=on", "--trace.endpoint=" + m.traces.url, "--trace.sample=1",
+		"--trace.subject=on", "--log.level=debug", "--google.credentials=" + m.file, "--google.request_reason=hmac",
 		"--google.request_reason_key=" + filepath.Join(dir, "hmac.key")}
 	if sts != "" {
 		flags = append(flags, "--google.sts_endpoint="+sts)
 	}
 	policy := fmt.Sprintf(leakPolicy, repeating(t), filepath.Join(dir, "client.secret"))
-	m.s = startSandbox(t, sandbox.Options{HAProxy: haproxy, Dir: dir, AgentFlags: flags, AgentEnv: []string{"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1"},
+	m.s = startSandbox(t, sandbox.Options{HAProxy: haproxy, Dir: dir, Closings: sandbox.ByDatagram, AgentFlags: flags, AgentEnv: []string{"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1"},
 		Prepare: func(s *sandbox.Sandbox) error {
 			pool := "principalSet://iam.googleapis.com/" + fake.DefaultPool
 			s.World.STS.SetAccess(pool+"/group/own", sandbox.Project)
@@ -398,7 +440,7 @@ func plant(t *testing.T, s *sandbox.Sandbox, v *sieve) map[string]bool {
 	if _, err := s.Do(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	return map[string]bool{"audit.jsonl": true, "haproxy.log": true}
+	return map[string]bool{"audit.jsonl": true, "haproxy.log": true, "status page": true, "decisions": true}
 }
 
 // gather adds every token that anybody was given, and checks that there are some of each kind.
@@ -426,7 +468,7 @@ func gather(t *testing.T, s *sandbox.Sandbox, v *sieve) {
 // repeatedSecrets has a token service that answers with an error, which repeats the whole request, as some proxies and debug modes do.
 func repeatedSecrets(t *testing.T) {
 	v, dir := newSieve(), t.TempDir()
-	for _, name := range []string{"hmac.key", "client.secret"} {
+	for _, name := range secretFiles {
 		secret := randomSecret(t)
 		v.add(t, name, secret)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret), 0o600); err != nil {

@@ -38,6 +38,9 @@ const (
 	runsGo        = "it is compiled and run"
 	runsNode      = "it is run by Node"
 	runsClaude    = "the variables are those of the documentation, and the path is one that is judged"
+	readsRecord   = "it is what a call leaves behind"
+	asksAudit     = "the commands are run on an audit log"
+	readsSettings = "the configuration loads"
 	readsTheUnits = "its socket is that of the service"
 )
 
@@ -49,6 +52,12 @@ func (b *block) purpose() string {
 		return readsPicture
 	case "sh run":
 		return runsCommands
+	case "sh audit":
+		return asksAudit
+	case "json record":
+		return readsRecord
+	case "yaml configuration":
+		return readsSettings
 	case "sh cloud":
 		return runsCloud
 	case "sh claude code":

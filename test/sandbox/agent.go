@@ -18,8 +18,13 @@ func (s *Sandbox) StartAgent(ctx context.Context) error {
 		listen = "systemd"
 	}
 	args := append([]string{s.options.Binary, "serve", "--config=" + filepath.Join(s.options.Example, "vertex-spoa.yaml"),
-		"--spoe.listen=" + listen, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms",
-		"--audit.path=" + s.auditPath()}, s.options.AgentFlags...)
+		"--spoe.listen=" + listen, "--admin.listen=" + s.admin, "--policy.dir=" + s.PolicyDir(), "--policy.poll=100ms"}, s.options.AgentFlags...)
+	if !s.options.NoAudit {
+		args = slices.Insert(args, 2, "--audit.path="+s.auditPath())
+	}
+	if s.log != "" {
+		args = append(args, "--closing.listen="+s.log)
+	}
 	under := s.options.AgentUnder
 	if s.passed != nil {
 		under = []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}

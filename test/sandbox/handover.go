@@ -52,5 +52,10 @@ func (s *Sandbox) AgentRunning() bool {
 	return s.agent.running()
 }
 
+// LogPath is the path of the unix socket on which the agent listens for HAProxy's log.
+func (s *Sandbox) LogPath() string {
+	return strings.TrimPrefix(strings.TrimPrefix(s.log, "stream+"), "unix@")
+}
+
 // SocketPath is the path of the unix socket between HAProxy and the agent.
 func (s *Sandbox) SocketPath() string { return strings.TrimPrefix(s.socket, "unix@") }

@@ -32,6 +32,12 @@ func (s *Sandbox) AuditAfterKill() (lines []map[string]any, torn int, err error)
 	return lines, torn, nil
 }
 
+// AuditPath is the path of the audit log.
+func (s *Sandbox) AuditPath() string { return s.auditPath() }
+
+// HAProxyLogPath is the path of HAProxy's output.
+func (s *Sandbox) HAProxyLogPath() string { return s.haproxyLog() }
+
 // HAProxyLog returns HAProxy's own JSON log lines written so far.
 func (s *Sandbox) HAProxyLog() ([]map[string]any, error) {
 	return readLines(s.haproxyLog())

@@ -52,8 +52,19 @@ type Options struct {
 	AgentFlags []string // further flags of `vertex-spoa serve`
 	AgentUnder []string // program that the agent is started by, such as prlimit, and its arguments; none if empty
 	TokenBytes int      // size of Google's tokens; 1,024 when 0
+	NoAudit    bool     // the audit log goes where the agent's flags say, and not to a file of the sandbox
+	Closings   Closings // how HAProxy's log lines come to the agent, which ends the records of the calls with them; not at all if empty
 	Workers    bool     // HAProxy runs as master and worker, as Debian's service does, and can be reloaded
 }
+
+// Closings are the ways of HAProxy's log to the agent.
+type Closings string
+
+// The ways there are.
+const (
+	ByDatagram Closings = "datagram" // on a unix socket
+	ByRing     Closings = "ring"     // from a ring of HAProxy's, on a unix socket
+)
 
 // Sandbox is a running whole. Its methods are safe for one scenario at a time.
 type Sandbox struct {
@@ -66,6 +77,7 @@ type Sandbox struct {
 	clients map[Protocol]*http.Client
 	admin   string // host:port of the agent's admin listener
 	socket  string // where the agent listens, as the agent writes it
+	log     string // where it listens for HAProxy's log, likewise
 	haproxy *process
 
 	passed *os.File // the unix socket, if the agent does not open it itself
@@ -157,6 +169,12 @@ func (s *Sandbox) prepare() error {
 	if s.options.TCP {
 		s.socket = ports[2]
 	}
+	switch s.options.Closings {
+	case ByDatagram:
+		s.log = "unix@" + filepath.Join(s.Dir, "log.sock")
+	case ByRing:
+		s.log = "stream+unix@" + filepath.Join(s.Dir, "log.sock")
+	}
 	s.clients = map[Protocol]*http.Client{HTTP1: s.Client(HTTP1), HTTP2: s.Client(HTTP2)}
 	if s.options.Passed {
 		return s.openSocket()
@@ -244,11 +262,18 @@ func (s *Sandbox) HAProxyEnv() []string {
 		"VERTEX_BIND=" + strings.TrimPrefix(s.URL, "https://"),
 		"VERTEX_CERT=" + filepath.Join(s.Dir, "ca", "haproxy.pem"),
 		"VERTEX_SPOE=" + filepath.Join(s.options.Example, "vertex-spoe.conf"),
+		"VERTEX_LUA=" + filepath.Join(s.options.Example, "vertex-usage.lua"),
 		"VERTEX_AGENT=" + s.socket,
 		"VERTEX_CA=" + s.World.CA.File(),
 	}
 	for _, location := range []string{"GLOBAL", "US", "EU", "US_CENTRAL1", "EUROPE_WEST1", "EUROPE_WEST4"} {
 		env = append(env, "VERTEX_UPSTREAM_"+location+"="+s.World.Vertex.Addr())
+	}
+	switch s.options.Closings {
+	case ByDatagram:
+		env = append(env, "VERTEX_CLOSING_LOG="+s.log)
+	case ByRing:
+		env = append(env, "VERTEX_CLOSING_RING="+strings.TrimPrefix(s.log, "stream+"))
 	}
 	return append(env, s.options.HAProxyEnv...)
 }
