@@ -170,3 +170,25 @@ func TestMisuseIsFlagged(t *testing.T) {
 		t.Errorf("%d lines are flagged, want 1, and the metrics say so", flagged)
 	}
 }
+
+// What was learned of the callers outlives the agent, in a file that nobody else reads.
+func TestHabitsAreKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "habits")
+	s := startSandbox(t, sandbox.Options{AgentFlags: []string{"--misuse.signals=on", "--misuse.state=" + file}})
+	if got := search(t, s); got != letThrough {
+		t.Fatal(got)
+	}
+	if err := s.StopAgent(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+		t.Fatalf("the file is %v (%v)", info, err)
+	}
+	if err := s.StartAgent(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	if page := string(get(t, s.AdminURL()+"/metrics")); !strings.Contains(page, "vertex_spoa_misuse_subjects 1\n") {
+		t.Error("the agent has forgotten its only caller")
+	}
+}

@@ -206,7 +206,7 @@ func reload(t *testing.T, s *sandbox.Sandbox, want int) {
 // TestStatusPage looks at the status page of the running program with a real browser.
 func TestStatusPage(t *testing.T) {
 	b := startBrowser(t)
-	s := startSandbox(t, sandbox.Options{Parties: func(o *fake.Options) {
+	s := startSandbox(t, sandbox.Options{Closings: sandbox.ByDatagram, Parties: func(o *fake.Options) {
 		delete(o.Accounts, sandbox.Indexer) // one account that cannot be had
 	}})
 	traffic(t, s)

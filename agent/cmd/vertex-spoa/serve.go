@@ -275,6 +275,7 @@ func (p *program) run(ctx context.Context, started time.Time) error {
 	group.Go(func() { p.agent.Watch(ctx, p.cfg.Policy.Poll) })
 	group.Go(func() { p.revoked.Watch(ctx, revocationPeriod) })
 	group.Go(func() { p.onHangup(ctx, hangup) })
+	group.Go(func() { p.saveHabits(ctx) })
 	joining := p.joinClosings(ctx)
 	p.agent.SetListening(true)
 	p.log.Info("serving", "version", version, "listen", p.cfg.SPOE.Listen, "admin", p.cfg.Admin.Listen, "start_ms", time.Since(started).Milliseconds())

@@ -91,6 +91,9 @@ func (p *program) look(ctx context.Context, metrics *agent.Metrics) (err error) 
 		if p.sight.misuse, err = misuse.New(thresholds); err != nil {
 			return loadError{fmt.Errorf("misuse.thresholds: %w", err)}
 		}
+		if err := p.loadHabits(); err != nil {
+			return err
+		}
 		metrics.ExpectFlags(misuse.Signals()...)
 		metrics.WatchMisuse(func() int { return p.sight.misuse.Stats().Subjects })
 	}
@@ -98,6 +101,47 @@ func (p *program) look(ctx context.Context, metrics *agent.Metrics) (err error) 
 		return err
 	}
 	return p.openClosings(ctx, metrics)
+}
+
+// habitsPeriod is how often what was learned of the callers is saved, besides at the end. An agent that replaces another one begins with what
+// that has saved by then.
+const habitsPeriod = 10 * time.Minute
+
+// loadHabits reads what was learned of the callers. What cannot be made out is learned anew, and said; the file must be there to be replaced.
+func (p *program) loadHabits() error {
+	file := p.cfg.Misuse.State
+	if file == "" {
+		return nil
+	}
+	err := p.sight.misuse.Load(file)
+	if errors.Is(err, misuse.ErrState) {
+		p.log.Error("what was learned of the callers cannot be read, and is learned anew", "file", file, "error", err)
+		return nil
+	}
+	if err != nil {
+		return loadError{fmt.Errorf("misuse.state: %w", err)}
+	}
+	return nil
+}
+
+// saveHabits saves what is learned of the callers, again and again until ctx is done and once more then.
+func (p *program) saveHabits(ctx context.Context) {
+	file := p.cfg.Misuse.State
+	if p.sight.misuse == nil || file == "" {
+		return
+	}
+	tick := time.NewTicker(habitsPeriod)
+	defer tick.Stop()
+	for more := true; more; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			more = false
+		}
+		if err := p.sight.misuse.Save(file); err != nil {
+			p.log.Error("what was learned of the callers is not saved", "file", file, "error", err)
+		}
+	}
 }
 
 func (p *program) openTracer(ctx context.Context, metrics *agent.Metrics) (err error) {

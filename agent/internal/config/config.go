@@ -94,6 +94,7 @@ type Closing struct {
 type Misuse struct {
 	Signals    bool
 	Thresholds string
+	State      string // file; empty for none
 }
 
 // Trace is about OpenTelemetry.

@@ -62,7 +62,7 @@ func TestEveryProblemIsToldAtOnceWithItsPlace(t *testing.T) {
 func TestEveryFieldRefusesNonsenseOrIsFreeText(t *testing.T) {
 	free := map[string]bool{"spoe.listen": true, "spoe.tls_cert": true, "spoe.tls_key": true, "spoe.tls_client_ca": true,
 		"policy.dir": true, "audit.path": true, "identity.revocations": true, "google.credentials": true, "google.universe_domain": true,
-		"google.ca": true, "google.request_reason_key": true, "audit.chain_key": true, "audit.mask": true, "audit.mask_key": true, "misuse.thresholds": true,
+		"google.ca": true, "google.request_reason_key": true, "audit.chain_key": true, "audit.mask": true, "audit.mask_key": true, "misuse.thresholds": true, "misuse.state": true,
 		"admin.tls_cert": true, "admin.tls_key": true, "admin.tls_client_ca": true}
 	for _, f := range Fields() {
 		if err := f.set(&Config{}, "\x00nonsense"); (err == nil) != free[f.Key] {

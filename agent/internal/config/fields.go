@@ -119,6 +119,8 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { return onOff(&c.Misuse.Signals, s) }},
 	{"misuse.thresholds", "", "Those that differ from their defaults, such as denials=30,spike_factor=4.",
 		func(c *Config, s string) error { c.Misuse.Thresholds = s; return nil }},
+	{"misuse.state", "", "File that keeps what was learned of the callers across restarts, names as hashes; without it each start learns anew, for four weeks.",
+		func(c *Config, s string) error { c.Misuse.State = s; return nil }},
 
 	{"trace.endpoint", "", "If set, decisions are traced by OTLP over HTTP to this address, such as http://127.0.0.1:4318.",
 		func(c *Config, s string) error { return optional(&c.Trace.Endpoint, s, collector) }},
