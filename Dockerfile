@@ -15,7 +15,6 @@ COPY --from=build /vertex-spoa /usr/local/bin/vertex-spoa
 USER 65532:65532
 # Mount the configuration and the policy here; the socket's directory is shared with HAProxy's container.
 VOLUME ["/etc/vertex-spoa", "/run/vertex-spoa"]
-EXPOSE 9902
 HEALTHCHECK --interval=5s --timeout=2s --start-period=15s CMD ["/usr/local/bin/vertex-spoa", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/vertex-spoa"]
 CMD ["serve", "--config", "/etc/vertex-spoa/vertex-spoa.yaml"]

@@ -63,7 +63,7 @@
 //	t_verify, t_policy, t_mint   duration of the stages in µs
 //
 // When Google answers 401 HAProxy sends the message "response" with v, id, ts, status and token, the fingerprint; the agent drops that token
-// and mints another one.
+// and mints another one. It may be sent for every answer; then the record of a call whose end HAProxy does not tell has at least the status.
 //
 // HAProxy forwards only on positive proof:
 //

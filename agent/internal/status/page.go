@@ -173,6 +173,9 @@ func span(d time.Duration) string {
 
 // count writes a number in groups of three digits.
 func count(n any) string {
+	if known, ok := n.(*int64); ok {
+		n = *known
+	}
 	text := fmt.Sprint(n)
 	for at := len(text) - 3; at > 0 && text[at-1] != '-'; at -= 3 {
 		text = text[:at] + "\u202f" + text[at:]

@@ -342,3 +342,25 @@ func TestALongExplanationHasItsEnd(t *testing.T) {
 		t.Errorf("the page has %d lines", n)
 	}
 }
+
+// How a call has ended stands beside it, with the tokens that are known.
+func TestThePageSaysWhatACallHasUsed(t *testing.T) {
+	p, r := newPage(t, State{}, nil)
+	for id, usage := range map[string]*audit.Usage{
+		"both":    {Input: 1234, Output: 0, Thoughts: -1, Cached: -1, Total: -1},
+		"partial": {Input: -1, Output: 77, Thoughts: -1, Cached: -1, Total: -1},
+		"unknown": nil,
+	} {
+		r.Decided(&audit.Record{ID: id, Attempt: 1, Decision: "allow", Model: id})
+		r.Closed(&audit.Closing{ID: id, Attempt: 1, Status: 200, ActiveMS: 12, BytesOut: 345, Usage: usage})
+	}
+	text := html.UnescapeString(get(t, p, "").Body.String())
+	for _, want := range []string{"12 ms, 345 B", "tokens 1\u202f234 in 0 out", "tokens 77 out"} {
+		if !strings.Contains(strings.Join(strings.Fields(strings.ReplaceAll(text, "\u202f", "NNBSP")), " "), strings.ReplaceAll(want, "\u202f", "NNBSP")) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if n := strings.Count(text, "<small>tokens "); n != 2 || strings.Contains(text, "0xc") {
+		t.Errorf("%d calls have tokens, want 2", n)
+	}
+}
