@@ -212,7 +212,7 @@ func TestClosingsAcrossAHandover(t *testing.T) {
 				t.Fatal(err)
 			}
 			open = unclosed(lines)
-			return len(open)*50 < len(lines)
+			return len(open)*20 < len(lines)
 		})
 		joined, unjoined := 0, 0
 		for _, c := range events(t, lines, "closing") {
