@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
+
+	"vertex-spoa/agent/internal/audit"
 )
 
 // A fault of ours that panics in the middle of a decision denies that request and no other, and what is logged of it holds no secret.
@@ -32,6 +35,30 @@ func TestAPanicDeniesAndPrintsNoSecret(t *testing.T) {
 	}
 	if got := value(p.ask(question(token)), "decision"); got != "allow" {
 		t.Errorf("the next request: %v, want allow", got)
+	}
+}
+
+// Whoever looks on and panics costs nobody an answer, and what is logged of it is not what was looked at.
+func TestAPanicOfAnOnlookerCostsNobodyAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	seen := 0
+	fail := func(r *audit.Record) { seen++; panic("onlooker: " + r.ID) }
+	w.cfg.Flags = func(r *audit.Record) []string { fail(r); return nil }
+	w.cfg.Decided = append(w.cfg.Decided, fail)
+	w.cfg.Undelivered = append(w.cfg.Undelivered, func(u *audit.Undelivered) { fail(&audit.Record{ID: u.ID}) })
+	w.cfg.Answered = append(w.cfg.Answered, func(id string, _ int, _ time.Time) { fail(&audit.Record{ID: id}) })
+	p := dial(t, w.socket)
+	for range 2 {
+		if got := value(p.ask(question(w.token(t, "search-eng"))), "decision"); got != "allow" {
+			t.Errorf("decision %v, want allow", got)
+		}
+	}
+	p.ask(encodeMessage("response", []arg{{"v", 1}, {"id", "id-1"}, {"ts", 1}, {"status", 200}, {"token", nil}}))
+	if got := value(p.ask(question(w.token(t, "search-eng"))), "decision"); got != "allow" || seen < 5 {
+		t.Errorf("decision %v after %d panics, want allow after 5 at least", got, seen)
+	}
+	if said := w.log.String(); !strings.Contains(said, "panic while telling of a decision") || strings.Contains(said, "onlooker: ") {
+		t.Errorf("the log says:\n%s", said)
 	}
 }
 

@@ -29,9 +29,11 @@ func (a *Agent) respond(n *spoe.Notify, reply spoe.Reply) bool {
 		}
 		if len(args.faults) == 0 {
 			now := time.Now()
-			for _, answered := range a.cfg.Answered {
-				answered(logged, int(status), now)
-			}
+			a.guarded(func() {
+				for _, answered := range a.cfg.Answered {
+					answered(logged, int(status), now)
+				}
+			})
 		}
 		if refused {
 			a.refusedByGoogle(logged, fingerprint)

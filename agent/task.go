@@ -61,7 +61,7 @@ func (t *task) settle(err error) {
 func (t *task) record() {
 	t.answer.describe(&t.line, &t.request, t.now)
 	if flags := t.agent.cfg.Flags; flags != nil {
-		t.line.Flags = flags(&t.line)
+		t.agent.guarded(func() { t.line.Flags = flags(&t.line) })
 	}
 	t.notify.Mark(t.line.ID, t.line.Attempt)
 	t.agent.cfg.Audit.Append(&t.line, t.recorded)
@@ -78,10 +78,12 @@ func (t *task) answerRecorded(err error) {
 	}
 	a.cfg.Metrics.decided(&t.answer)
 	recorded := err == nil && t.line.Decision != ""
-	if recorded {
-		for _, decided := range a.cfg.Decided {
-			decided(&t.line)
-		}
+	if recorded && len(a.cfg.Decided) > 0 {
+		a.guarded(func() {
+			for _, decided := range a.cfg.Decided {
+				decided(&t.line)
+			}
+		})
 	}
 	var id [maxText]byte
 	n := copy(id[:], t.line.ID) // its bytes are HAProxy's next request once this one is answered
@@ -93,4 +95,14 @@ func (t *task) answerRecorded(err error) {
 	}
 	*t = task{agent: a, recorded: t.recorded} // no token stays behind
 	a.tasks.Put(t)
+}
+
+// guarded calls what only looks on. If it panics, that is logged: it costs nobody an answer, and not the process.
+func (a *Agent) guarded(look func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.cfg.Log.Error("panic while telling of a decision", "kind", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+		}
+	}()
+	look()
 }

@@ -52,9 +52,11 @@ func (u *undelivered) run() {
 func (u *undelivered) write(note audit.Undelivered) {
 	cfg := &u.agent.cfg
 	for more := true; more; {
-		for _, tell := range cfg.Undelivered {
-			tell(&note)
-		}
+		u.agent.guarded(func() {
+			for _, tell := range cfg.Undelivered {
+				tell(&note)
+			}
+		})
 		cfg.Audit.Append(&note, func(err error) {
 			if err != nil {
 				cfg.Metrics.auditFailed()
