@@ -147,14 +147,7 @@ func checkLogsJoin(t *testing.T, s *sandbox.Sandbox) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := map[string]map[string]any{}
-	for _, record := range audit {
-		key := fmt.Sprint(record["id"], " ", record["attempt"])
-		if records[key] != nil {
-			t.Errorf("two records of %s", key)
-		}
-		records[key] = record
-	}
+	records := events(t, audit, "decision")
 	lines, err := s.HAProxyLog()
 	if err != nil {
 		t.Fatal(err)
