@@ -53,7 +53,7 @@ func shownIssuer(i *identity.IssuerStatus) console.Issuer {
 }
 
 func shownAccount(s *google.AccountStatus) console.Account {
-	return console.Account{Name: s.Account, Expiry: s.Expiry, Kept: s.Kept, Reason: string(s.Reason), Error: s.Error, Fix: s.Fix}
+	return console.Account{Name: s.Account, Expiry: s.Expiry, Minted: s.Minted, Kept: s.Kept, Reason: string(s.Reason), Error: s.Error, Fix: s.Fix}
 }
 
 // shownRules are the rules of the policy with their hits, and the rules of policies before that have been hit.

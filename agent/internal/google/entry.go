@@ -323,7 +323,7 @@ func (e *entry) status() (s AccountStatus, ok bool) {
 	t := e.token.Load()
 	usable := t.usable(wall())
 	if usable {
-		s.Account, s.Expiry = t.Account, t.Expiry
+		s.Account, s.Expiry, s.Minted = t.Account, t.Expiry, t.minted
 	}
 	if e.failure != nil {
 		s.Reason, s.Error, s.Fix = e.failure.Reason, e.failure.Detail, e.failure.Fix

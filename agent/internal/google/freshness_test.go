@@ -666,10 +666,10 @@ func TestKeepMovesTokensWithoutMintingThemAgain(t *testing.T) {
 		want := []AccountStatus{{Account: alice, Kept: true}, {Account: bob}}
 		got := w.Status()
 		for i := range got {
-			if got[i].Expiry.IsZero() {
-				t.Errorf("no expiry for %s", got[i].Account)
+			if got[i].Expiry.IsZero() || got[i].Minted.IsZero() || got[i].Minted.After(time.Now()) {
+				t.Errorf("%s is said to be minted at %v and to expire at %v", got[i].Account, got[i].Minted, got[i].Expiry)
 			}
-			got[i].Expiry = time.Time{}
+			got[i].Expiry, got[i].Minted = time.Time{}, time.Time{}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Status() differs (-want +got):\n%s", diff)

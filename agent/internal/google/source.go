@@ -94,6 +94,8 @@ type AccountStatus struct {
 	Account string `json:"account"`
 	// Expiry is when the token at hand expires, zero if there is none that can be used.
 	Expiry time.Time `json:"expiry,omitzero"`
+	// Minted is when it came, zero likewise.
+	Minted time.Time `json:"minted,omitzero"`
 	// Kept is true if the running policy names the request; see Source.Keep.
 	Kept bool `json:"kept"`
 	// Reason, Error and Fix tell of the last mint if that failed, as those of an Error; they are empty if it did not.

@@ -24,6 +24,7 @@ type issued struct {
 	Token
 	refresh time.Time // from here on a new one is wanted
 	until   time.Time // from here on this one is not handed out
+	minted  time.Time // when it came
 }
 
 // maxToken is how long a token may be, in bytes, so that it fits into a frame to HAProxy beside what else an answer says (SPOE.txt section
@@ -58,6 +59,7 @@ func issue(t Token, now time.Time, jitter float64) *issued {
 		Token:   t,
 		refresh: now.Add(max(period, minPeriod)),
 		until:   t.Expiry.Add(-min(maxMargin, life/10)),
+		minted:  now,
 	}
 }
 

@@ -30,7 +30,7 @@ func busy(now time.Time, text string) State {
 		Now: now, Started: now.Add(-26 * time.Hour), Version: text, Ready: true, Listening: true, WarmedUp: true, Policy: text,
 		Reloads:  []Reload{{Time: now, Digest: text, Error: text}, {Time: now.Add(-time.Hour), Digest: text}},
 		Issuers:  []Issuer{{Name: "corp", Usable: true, Keys: 2, Age: time.Minute}, {Name: text, Keys: 1, Dropped: 1, Age: 90 * time.Minute, NextRefresh: time.Minute, Failures: 1234567, Error: text}},
-		Own:      Account{Name: text, Expiry: now.Add(50 * time.Minute), Kept: true},
+		Own:      Account{Name: text, Expiry: now.Add(50 * time.Minute), Minted: now.Add(-7 * time.Minute), Kept: true},
 		Accounts: []Account{{Name: text, Reason: text, Error: text, Fix: text}},
 		Rules:    []Rule{{Name: text, Effect: "allow", Roles: []string{text}, Mode: text, At: text, Allowed: 12, Denied: 3}, {Name: text, Effect: "deny", Roles: []string{text}, At: text}, {Name: text, Allowed: 1}},
 		Denials:  []Denial{{Reason: text, Count: 3}},
@@ -362,5 +362,18 @@ func TestThePageSaysWhatACallHasUsed(t *testing.T) {
 	}
 	if n := strings.Count(text, "<small>tokens "); n != 2 || strings.Contains(text, "0xc") {
 		t.Errorf("%d calls have tokens, want 2", n)
+	}
+}
+
+// Of each account the page tells how old its token is and how long it is good.
+func TestThePageSaysHowOldATokenIs(t *testing.T) {
+	now := time.Now()
+	p, _ := newPage(t, State{Now: now, Own: Account{Name: "me", Minted: now.Add(-7 * time.Minute), Expiry: now.Add(53 * time.Minute)}, Accounts: []Account{{Name: "vx"}}}, nil)
+	text := html.UnescapeString(get(t, p, "").Body.String())
+	_, accounts, _ := strings.Cut(text, `id="accounts-title"`)
+	for _, want := range []string{`<td class="n">7 min 0 s</td>`, ">53 min 0 s</span>", `<td class="n">–</td><td class="n"><span class="warn">none</span>`} {
+		if !strings.Contains(accounts, want) {
+			t.Errorf("the page lacks %q:\n%.1500s", want, accounts)
+		}
 	}
 }

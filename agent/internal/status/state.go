@@ -55,6 +55,7 @@ type Issuer struct {
 type Account struct {
 	Name   string
 	Expiry time.Time // of the token at hand, zero without one
+	Minted time.Time // when that came, zero without one
 	Kept   bool      // the policy in force names it
 	Reason string    // of the last mint, if that failed
 	Error  string
