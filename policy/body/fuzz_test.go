@@ -326,6 +326,9 @@ func FuzzPlaceOf(f *testing.F) {
 			return
 		}
 		want := u.Scheme + "://" + u.Host
+		if len(u.Scheme) > 32 { // no scheme that anybody uses
+			want = unknown + ":"
+		}
 		if got, want := strings.ToLower(got), strings.ToLower(want); got != want && !strings.Contains(u.Host, "%") && !strings.Contains(s, "%") {
 			t.Errorf("place of %q: got %q, want %q", s, got, want)
 		}
