@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func example(t testing.TB) string {
 
 func startSandbox(t testing.TB, o sandbox.Options) *sandbox.Sandbox {
 	t.Helper()
-	o.Binary, o.Example = binary, example(t)
+	o.Binary, o.Example = cmp.Or(o.Binary, binary), example(t)
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
