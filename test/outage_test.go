@@ -3,6 +3,7 @@ package test
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -189,6 +190,41 @@ func TestOutOfFileDescriptors(t *testing.T) {
 		l.report(failed)
 		l.settled(failed, over)
 	})
+}
+
+// However many connections are opened, the agent keeps files for its policy, and for Google and the issuers.
+func TestConnectionsLeaveFilesForThePolicy(t *testing.T) {
+	const files = 64
+	s := startSandbox(t, sandbox.Options{AgentUnder: []string{"prlimit", fmt.Sprintf("--nofile=%d:%d", files, files)}})
+	before, err := s.Ready(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := hog(t, s, 2*files)
+	defer release()
+	policy := filepath.Join(s.PolicyDir(), "10-who.yaml")
+	text, err := os.ReadFile(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(policy, append(text, "# changed\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for ctx := limited(t); ; {
+		now, err := s.Ready(ctx)
+		if err == nil && now.Policy != before.Policy {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the policy in force is still %s (%v, %q)%s", now.Policy, err, now.Reload.Error, s.Logs())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	log, err := s.AgentLog()
+	if err != nil || !strings.Contains(log, "raise its limit") || strings.Contains(log, "too many open files") {
+		t.Errorf("want a warning, and no lack of files (%v):\n%s", err, log)
+	}
 }
 
 // hog opens connections to the agent that say nothing.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -71,6 +72,23 @@ func useProcessors(n int) {
 	}
 }
 
+// affordable returns n, or fewer if the process may not open so many files and those that the policy, Google and the issuers take: without
+// these there would soon be no token for anybody. They are left 256, or half of what there is.
+func affordable(n int, log *slog.Logger) int {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > math.MaxInt {
+		return n
+	}
+	limit := int(files.Cur)
+	most := max(limit/2, limit-256)
+	if n <= most {
+		return n
+	}
+	log.Warn("fewer connections than spoe.max_connections, for the process may not open so many files: raise its limit (LimitNOFILE=, ulimit -n)",
+		"max_connections", n, "files", limit, "connections", most)
+	return most
+}
+
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Log.Level}
 	if cfg.Log.Format == "json" {
@@ -130,7 +148,7 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 	}
 	if p.server, err = spoe.New(spoe.Config{
 		Handler: p.agent, Overload: p.agent.Overload, EndBatch: p.agent.EndBatch, Withheld: p.agent.Withheld, Log: log, Hooks: metrics.SPOE(),
-		Timeout: cfg.SPOE.Timeout, MaxConns: cfg.SPOE.MaxConnections, MaxInFlight: cfg.SPOE.MaxInFlight,
+		Timeout: cfg.SPOE.Timeout, MaxConns: affordable(cfg.SPOE.MaxConnections, log), MaxInFlight: cfg.SPOE.MaxInFlight,
 		MaxInFlightPerConn: cfg.SPOE.MaxInFlightPerConnection, Pipelining: spoe.Pipelining(cfg.SPOE.Pipelining), PeerUIDs: cfg.SPOE.PeerUIDs,
 	}); err != nil {
 		return nil, err
