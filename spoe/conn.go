@@ -98,6 +98,9 @@ func (c *conn) handshake() error {
 	if err != nil {
 		return err
 	}
+	if *h.maxFrameSize > c.agreed.maxFrameSize {
+		c.srv.offeredMore(*h.maxFrameSize)
+	}
 	answer, err := encodeHello(c.agreed.maxFrameSize, c.agreed.capabilities())
 	if err != nil {
 		return err

@@ -57,6 +57,16 @@ func negotiate(h hello, ceiling uint32, p Pipelining, guarded func(uint32) bool)
 	}, nil
 }
 
+// offeredMore warns, once, of a HAProxy that would send longer frames. Up to
+// 3.0 it cannot give up a message that is longer than what was agreed: it loses
+// the connection that was to carry it, for all callers.
+func (s *Server) offeredMore(n uint32) {
+	s.offersMore.Do(func() {
+		s.cfg.Log.Warn("HAProxy has larger buffers than the longest frame that is accepted, and a large body can cost it the agent: raise max_frame_size",
+			"offered", n, "max_frame_size", s.cfg.MaxFrameSize)
+	})
+}
+
 // maxEngineID bounds an engine-id, which lives as long as its connection and
 // appears in logs. HAProxy's has 36 characters.
 const maxEngineID = 256

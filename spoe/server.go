@@ -28,6 +28,7 @@ type Server struct {
 	parted      time.Time // when a draining connection that was in use was last let go; guarded by mu
 	watching    sync.Once
 	unguardable atomic.Bool   // ACKs are too long for guarded connections
+	offersMore  sync.Once     // HAProxy has offered longer frames than are accepted
 	giveUp      chan struct{} // closed then
 
 	mu        sync.Mutex

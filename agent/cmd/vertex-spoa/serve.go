@@ -150,6 +150,7 @@ func assemble(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *pro
 		Handler: p.agent, Overload: p.agent.Overload, EndBatch: p.agent.EndBatch, Withheld: p.agent.Withheld, Log: log, Hooks: metrics.SPOE(),
 		Timeout: cfg.SPOE.Timeout, MaxConns: affordable(cfg.SPOE.MaxConnections, log), MaxInFlight: cfg.SPOE.MaxInFlight,
 		MaxInFlightPerConn: cfg.SPOE.MaxInFlightPerConnection, Pipelining: spoe.Pipelining(cfg.SPOE.Pipelining), PeerUIDs: cfg.SPOE.PeerUIDs,
+		MaxFrameSize: uint32(cfg.SPOE.MaxFrameSize),
 	}); err != nil {
 		return nil, err
 	}

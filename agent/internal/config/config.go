@@ -44,6 +44,7 @@ type SPOE struct {
 	MaxConnections           int
 	MaxInFlight              int
 	MaxInFlightPerConnection int
+	MaxFrameSize             int // bytes
 	Drain                    time.Duration
 	Processors               int // 0 is auto
 }

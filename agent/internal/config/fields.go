@@ -46,6 +46,8 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlight, s, 1) }},
 	{"spoe.max_in_flight_per_connection", "128", "Requests without an answer on one connection; one more is denied OVERLOADED.",
 		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlightPerConnection, s, 1) }},
+	{"spoe.max_frame_size", "262140", "Longest question of HAProxy, in bytes: its tune.bufsize less 4, or more. A body that is to be judged goes along.",
+		func(c *Config, s string) error { return number(&c.SPOE.MaxFrameSize, s, 256) }},
 	{"spoe.drain", "10s", "On SIGTERM: how long connections may take to become idle before they are closed.",
 		func(c *Config, s string) error { return duration(&c.SPOE.Drain, s, 0, time.Hour) }},
 
