@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "bin/vertex-spoa", "the built program")
 	flag.StringVar(&o.example, "example", "haproxy-example", "the folder with HAProxy's files")
 	flag.StringVar(&o.cache, "cache", ".cache/haproxy", "the folder of HAProxys that are not installed")
-	flag.StringVar(&o.versions, "versions", "", "the versions of HAProxy, such as \"2.6 3.4\"; the installed one if empty")
+	flag.StringVar(&o.versions, "versions", "2.6 3.0 3.2 3.4", "the versions of HAProxy, of which those that are here are measured; the installed one if empty")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each variant has its turn")
 	flag.IntVar(&o.seconds, "seconds", 3, "how long a turn takes, for each number of connections")
 	flag.Parse()
