@@ -449,11 +449,49 @@ func TestTheZeroAnswerDenies(t *testing.T) {
 	}
 }
 
+// What the server gives in the agent's place is a deny like any other: 503, with the reason for the log, that for the caller and when to
+// come again.
 func TestOverloadDenies(t *testing.T) {
 	w := newWorld(t)
-	actions := w.Overload(nil)
-	if last := actions[len(actions)-1]; !last.Equal(spoe.SetString(spoe.ScopeTransaction, "decision", "deny")) {
-		t.Errorf("overload ends with %v, want decision=deny", last)
+	want := []spoe.Action{
+		spoe.SetInt(scope, "t_verify", 0), spoe.SetInt(scope, "t_policy", 0), spoe.SetInt(scope, "t_mint", 0),
+		spoe.SetString(scope, "reason", "OVERLOADED"),
+		spoe.SetString(scope, "public_reason", "OVERLOADED"),
+		spoe.SetString(scope, "message", "too many requests at once"),
+		spoe.SetInt(scope, "retry_after", 1),
+		spoe.SetInt(scope, "status", 503),
+		spoe.SetString(scope, "decision", "deny"),
+	}
+	if got := w.Overload(nil); !slices.EqualFunc(got, want, spoe.Action.Equal) {
+		t.Errorf("overload is\n%v, want\n%v", got, want)
+	}
+}
+
+// More requests than may wait for keys and tokens are denied at once, and recorded; when one of those has ended, the next may wait.
+func TestMoreThanMayWaitAreDenied(t *testing.T) {
+	release := make(chan struct{})
+	w := newWorldWith(t, release)
+	p := dial(t, w.socket)
+	for range cap(w.waiting) {
+		w.waiting <- struct{}{}
+	}
+	slow := question(w.token(t, "broken")) // its account has no token before the release
+	vars := p.ask(slow)
+	for name, want := range map[string]any{"decision": "deny", "status": int64(503), "reason": "OVERLOADED", "public_reason": "OVERLOADED", "retry_after": int64(1), "token": nil} {
+		if got := value(vars, name); got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+	if record := w.audit.last(t); record["decision"] != "deny" || record["reason"] != "OVERLOADED" {
+		t.Errorf("record %v, want a deny with reason OVERLOADED", record)
+	}
+	if got := value(p.ask(question(w.token(t, "no-such-group"))), "reason"); got != "NO_ROLE" {
+		t.Errorf("what need not wait: reason %v, want NO_ROLE", got)
+	}
+	<-w.waiting
+	close(release)
+	if got := value(p.ask(slow), "decision"); got != "allow" {
+		t.Errorf("with room again: decision %v, want allow", got)
 	}
 }
 

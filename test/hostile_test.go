@@ -32,7 +32,13 @@ type hostile struct {
 // TestHostileRequests sends each hostile request, byte for byte, to a real HAProxy, with a valid token of a caller who may make the
 // honest twin of it. Nothing of a request to be rejected may reach Vertex AI; of one to be stripped, the header may not.
 func TestHostileRequests(t *testing.T) {
-	s := startSandbox(t, sandbox.Options{})
+	onEach(t, gateSeries(), func(t *testing.T, haproxy string) {
+		playHostiles(t, startSandbox(t, sandbox.Options{HAProxy: haproxy}))
+	})
+}
+
+func playHostiles(t *testing.T, s *sandbox.Sandbox) {
+	t.Helper()
 	const another = "version: 1\nrules:\n  not-pro: { deny: \"*\", models: gemini-2.5-pro* }\n"
 	admit(t, s, another)
 	text, err := os.ReadFile("testdata/hostile-requests.json")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -47,23 +46,38 @@ func TestTheAgentIsToldHowGoogleAnswered(t *testing.T) {
 	})
 }
 
-// An agent that hangs while Google thinks delays the answer by no more than the engine's patience.
+// An agent that hangs while Google thinks delays the answer by no more than the engine's patience, which is 50 ms where nobody sets it.
+// What else the machine has to do adds to that. So the quickest of a number of answers counts, which waits for its patience and at most half
+// of that besides, for both of two patiences.
 func TestAnAgentThatHangsDelaysNoAnswer(t *testing.T) {
-	onEach(t, haproxySeries(), func(t *testing.T, haproxy string) {
-		s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: []string{"VERTEX_RESPONSES=all"}})
-		token := callerOf(t, s, "search-eng")
-		call := sandbox.Call{Target: generatePath, Token: token, Body: promptBody}
-		if got, want := told(t, s, call), "200 as vx-search"; got != want {
-			t.Fatalf("got %s, want %s", got, want)
-		}
-		var took []time.Duration
-		for range 5 { // the machine may have other things to do
-			took = append(took, answerOfHangingAgent(t, s, call))
-		}
-		if least := slices.Min(took); least > 150*time.Millisecond {
-			t.Errorf("the answer took %v while the agent hung, want about 50 ms", took)
-		}
-	})
+	for _, tt := range []struct {
+		patience time.Duration
+		env      []string
+	}{
+		{50 * time.Millisecond, nil},
+		{400 * time.Millisecond, []string{"VERTEX_RESPONSE_TIMEOUT=400ms"}},
+	} {
+		t.Run(tt.patience.String(), func(t *testing.T) {
+			onEach(t, haproxySeries(), func(t *testing.T, haproxy string) {
+				s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: append(tt.env, "VERTEX_RESPONSES=all")})
+				token := callerOf(t, s, "search-eng")
+				call := sandbox.Call{Target: generatePath, Token: token, Body: promptBody}
+				if got, want := told(t, s, call), "200 as vx-search"; got != want {
+					t.Fatalf("got %s, want %s", got, want)
+				}
+				least := time.Hour
+				for range 20 {
+					if least = min(least, answerOfHangingAgent(t, s, call)); least <= tt.patience*3/2 {
+						break
+					}
+				}
+				t.Logf("the answer took %v", least)
+				if least < tt.patience*9/10 || least > tt.patience*3/2 { // HAProxy counts in ms
+					t.Errorf("the answer took %v while the agent hung, want %v", least, tt.patience)
+				}
+			})
+		})
+	}
 }
 
 // answerOfHangingAgent makes a call, stops the agent when Google has it, and returns how long the answer took from then on.
