@@ -32,9 +32,11 @@ func (s Scope) String() string {
 // Action sets or unsets one variable of HAProxy. The zero Action does neither:
 // an answer that has one cannot be encoded.
 //
-// HAProxy puts its own prefix before the name. It cuts names silently where
-// scope, prefix and name together have 64 characters or more, and ignores the
-// names that its configuration does not know. It applies actions in order and
+// A name has 1 to 56 characters, letters and digits of ASCII, "_" and "."; an
+// answer with another one cannot be encoded. HAProxy puts its own prefix before
+// the name. Up to 3.4 it cuts names silently where scope, prefix and name, with
+// the dots between, have 64 characters or more, so that a long prefix leaves
+// less than 56; it ignores the names that its configuration does not know. It applies actions in order and
 // stops, without an error, at the first that it cannot read: put last what
 // everything else depends on.
 type Action struct {

@@ -32,12 +32,17 @@ func (c *call) reply(actions []Action) error {
 	return err
 }
 
-// unpin ends the life of the notify's memory. What is kept of it in spite of
-// that shall not look like a question.
+// unpin ends the life of the notify's memory.
 func (c *call) unpin() {
-	c.notify.messages = nil
-	c.chunk.pins.Add(-1)
+	chunk := c.chunk
+	c.forget()
+	chunk.pins.Add(-1)
 }
+
+// forget lets go of the notify's memory, which the answer must not keep while it
+// waits to be written. What is kept of the notify in spite of its reply shall
+// not look like a question.
+func (c *call) forget() { c.notify.messages, c.chunk = nil, nil }
 
 // supersede ends c: HAProxy has given it up.
 func (c *call) supersede() {
@@ -78,15 +83,14 @@ func (c *conn) takeNotify(ctx context.Context, h header, payload []byte) error {
 
 // notify hands a NOTIFY to the handler or, beyond a limit, answers it at once.
 func (c *conn) notify(call *call) {
-	if c.latest != nil {
-		c.latest.supersede()
-	}
+	c.supersede()
 	if !c.agreed.pipelining {
 		c.latest = call
 	}
 	if r := c.acquire(); r != "" {
 		c.srv.cfg.Hooks.error(r)
 		c.refuse(call)
+		call.forget()
 		return
 	}
 	call.counted = true
@@ -100,7 +104,7 @@ func (c *conn) handle(call *call) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.srv.cfg.Hooks.error(ReasonHandlerPanic)
-			c.logPanic("handler panicked", ReasonHandlerPanic, p)
+			logPanic(c.log, "handler panicked", ReasonHandlerPanic, p)
 			c.refuse(call)
 		}
 	}()
@@ -183,7 +187,7 @@ func (c *conn) overload(n *Notify) (actions []Action, ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.srv.cfg.Hooks.error(ReasonUnanswerable)
-			c.logPanic("overload panicked", ReasonUnanswerable, p)
+			logPanic(c.log, "overload panicked", ReasonUnanswerable, p)
 		}
 	}()
 	return c.srv.cfg.Overload(n), true
@@ -198,7 +202,7 @@ func (c *conn) done(call *call, idle bool) {
 	}
 	c.srv.cfg.Hooks.notify(call.arrived())
 	if idle {
-		c.out.flush()
+		c.out.flushNow()
 	}
 	if c.srv.draining.Load() && c.inFlight.Load() == 0 {
 		c.in.wake()

@@ -1,13 +1,6 @@
 package spoe
 
-import (
-	"sync"
-	"sync/atomic"
-)
-
-// keptArgs is how many arguments a scratch may have room for that is kept for
-// later: those of more than a hundred usual NOTIFYs.
-const keptArgs = 2048
+import "sync/atomic"
 
 // chunk is what one or more reads of a connection brought, and the NOTIFYs in
 // it, which share its memory. A handler may have handed out any part of that
@@ -38,23 +31,5 @@ func (c *chunk) forget(pool *scratchPool) {
 	if c.scratch != nil {
 		pool.put(c.scratch)
 		c.scratch = nil
-	}
-}
-
-// scratchPool lends out scratches, so that connections that are idle need none.
-type scratchPool struct{ pool sync.Pool }
-
-func (p *scratchPool) get() *scratch {
-	if s, ok := p.pool.Get().(*scratch); ok {
-		return s
-	}
-	return new(scratch)
-}
-
-// put takes s back, unless it has grown beyond the usual.
-func (p *scratchPool) put(s *scratch) {
-	if cap(s.args) <= keptArgs {
-		s.reset()
-		p.pool.Put(s)
 	}
 }

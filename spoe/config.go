@@ -27,9 +27,7 @@ type Pipelining string
 // it. HAProxy from 3.1 on, which can be told by its not offering async, stops
 // reading a connection for good once a buffer's worth of answers is waiting on
 // it. PipeliningAuto announces it to such a HAProxy where the connection can be
-// guarded from that: on a unix socket, with a tune.bufsize of 65536 and ACKs of
-// at most 3 kB. After a longer one has been sent, later connections do not
-// pipeline.
+// guarded from that: on a unix socket, with a tune.bufsize of 65536.
 const (
 	PipeliningAuto Pipelining = "auto"
 	PipeliningOn   Pipelining = "on"
@@ -49,7 +47,8 @@ type Config struct {
 
 	// EndBatch is called on the reading goroutine after the last complete
 	// NOTIFY that one read brought, and before the answers that are ready then
-	// are written. Answers given in it leave in the same write. Optional.
+	// are written. Answers given in it leave in the same write. A panic of it ends
+	// the connection, without those answers. Optional.
 	EndBatch func()
 
 	// Withheld is called for each marked NOTIFY whose Reply has returned nil and
@@ -69,8 +68,11 @@ type Config struct {
 	// also how long one write may take before the connection is closed.
 	Timeout time.Duration
 
-	// MaxConns bounds the connections. One more takes the place of the one that
-	// has been idle for longest; where none is, it is closed at once.
+	// MaxConns bounds the connections. One more takes the place of one that has
+	// not said HELLO, the oldest first, or of the one that has been idle for
+	// longest if those without a HELLO are no more than a sixteenth. A connection
+	// in the middle of a frame is not idle. Where all are at work, the new one is
+	// closed at once.
 	MaxConns int
 
 	// MaxInFlight bounds the NOTIFYs without a reply on all connections,
@@ -93,7 +95,8 @@ type Config struct {
 }
 
 // Hooks are called, where not nil, for counting. They must not block and must
-// be safe for concurrent use.
+// be safe for concurrent use. A panic of one, or of [Config.Withheld], is logged
+// and counted as [ReasonServerPanic], and changes nothing else.
 type Hooks struct {
 	Connection func(delta int)       // +1 and -1
 	Frame      func(kind string)     // each frame received and each sent, by its name in SPOE.txt, or "UNKNOWN"

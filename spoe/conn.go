@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +22,7 @@ const (
 	drainStep     = 10 * time.Millisecond  // between the ends of two draining connections that are in use
 	lingerTimeout = 500 * time.Millisecond // from our last byte to the peer's close
 	maxHello      = 4 << 10                // bytes of a HELLO; HAProxy's has about 150
+	maxReads      = 64                     // before a NOTIFY is answered that others are queued behind
 )
 
 // Ends of a connection that are no fault.
@@ -43,7 +42,9 @@ type conn struct {
 
 	agreed   agreement
 	inFlight atomic.Int64
-	waiting  atomic.Int64 // since when for the next frame, in ns since 1970; 0 before the handshake and while frames are handled
+	born     time.Time
+	greeted  atomic.Bool  // a HELLO has come
+	waiting  atomic.Int64 // since when for the next frame, in ns since 1970; 0 before the handshake, while frames are handled, and within one
 
 	// For the reading goroutine alone.
 	latest       *call // on a connection without pipelining
@@ -59,6 +60,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 		in:  newIntake(nc, min(maxHello, s.cfg.MaxFrameSize)),
 		out: newOutbox(nc, s.cfg.Timeout, s.withheld),
 		log: s.cfg.Log,
+
+		born: time.Now(),
 	}
 }
 
@@ -68,7 +71,7 @@ func (c *conn) serve() {
 	defer func() {
 		if p := recover(); p != nil {
 			c.srv.cfg.Hooks.error(ReasonServerPanic)
-			c.logPanic("connection panicked", ReasonServerPanic, p)
+			logPanic(c.log, "connection panicked", ReasonServerPanic, p)
 		}
 		cancel()
 		_ = c.nc.Close()
@@ -85,10 +88,14 @@ func (c *conn) serve() {
 
 // handshake reads the HELLO and answers it. Afterwards agreed is set.
 func (c *conn) handshake() error {
-	raw, err := c.firstFrame(time.Now().Add(helloTimeout))
+	deadline := c.born.Add(helloTimeout)
+	_ = c.nc.SetWriteDeadline(deadline) // TLS also writes in a read; fails only where the read will
+	raw, err := c.firstFrame(deadline)
+	_ = c.nc.SetWriteDeadline(time.Time{})
 	if err != nil {
 		return err
 	}
+	c.greeted.Store(true)
 	h, err := decodeHello(raw)
 	if err != nil {
 		return &violation{ReasonHelloRefused, statusInvalid, err}
@@ -118,10 +125,7 @@ func (c *conn) handshake() error {
 
 // guarded guards the connection, and reports whether that is possible.
 func (c *conn) guarded(offered uint32) bool {
-	if c.srv.unguardable.Load() {
-		return false
-	}
-	g := newGuard(c.nc, offered, c.srv.giveUpGuarding)
+	g := newGuard(c.nc, offered)
 	if g == nil {
 		return false
 	}
@@ -162,7 +166,8 @@ func (c *conn) firstFrame(deadline time.Time) ([]byte, error) {
 	}
 }
 
-// fillFirst reads on before the handshake. A drain does not wait for a HELLO.
+// fillFirst reads on before the handshake. It is woken when a drain has waited
+// long enough for the HELLO.
 func (c *conn) fillFirst(deadline time.Time) error {
 	err := c.in.fill(deadline)
 	if errors.Is(err, errWoken) {
@@ -178,19 +183,42 @@ func (c *conn) fillFirst(deadline time.Time) error {
 func (c *conn) converse(ctx context.Context) error {
 	for {
 		c.out.hold()
-		notifies, err := c.takeAll(ctx)
-		if notifies > 0 && c.srv.cfg.EndBatch != nil {
-			c.srv.cfg.EndBatch()
-		}
+		notified, err := c.takeBatch(ctx)
 		c.out.release()
 		if err != nil {
 			return err
 		}
-		if c.srv.draining.Load() && c.drained(notifies > 0) {
+		if c.srv.draining.Load() && c.drained(notified) {
 			return errDrained
 		}
 		if err := c.fill(); err != nil {
 			return err
+		}
+	}
+}
+
+// takeBatch handles what has come, and reports whether a NOTIFY was in it. On a
+// connection without pipelining HAProxy waits for the last NOTIFY alone, so that
+// what waits behind a NOTIFY is read before anything is answered, as after a
+// stop, when many NOTIFYs have gathered that HAProxy has given up.
+func (c *conn) takeBatch(ctx context.Context) (bool, error) {
+	notified := false
+	for reads := 1; ; reads++ {
+		notifies, err := c.takeAll(ctx)
+		if err == nil && c.in.begun(frame.TypeNotify) {
+			c.supersede()
+		}
+		if notifies > 0 {
+			notified = true
+			if c.srv.cfg.EndBatch != nil {
+				c.srv.cfg.EndBatch()
+			}
+		}
+		if err != nil || !notified || c.agreed.pipelining || reads == maxReads || !c.in.unread() {
+			return notified, err
+		}
+		if err := c.fill(); err != nil {
+			return notified, err
 		}
 	}
 }
@@ -227,6 +255,11 @@ func (c *conn) take(ctx context.Context, h header, raw, payload []byte) error {
 		if h.flags&flagFin == 0 {
 			return &violation{ReasonFragmented, statusFragmentation, nil}
 		}
+		if h.flags&flagAbort != 0 { // nobody waits for its answer (SPOE.txt section 3.2)
+			c.supersede()
+			c.srv.cfg.Hooks.error(ReasonSuperseded)
+			return nil
+		}
 		return c.takeNotify(ctx, h, payload)
 	case frame.TypeHaproxyDisconnect:
 		s, text, err := decodeDisconnect(raw)
@@ -239,6 +272,14 @@ func (c *conn) take(ctx context.Context, h header, raw, payload []byte) error {
 		return invalid("second HELLO")
 	}
 	return nil // SPOE.txt section 3.2.2: unknown frames may be silently skipped
+}
+
+// supersede ends the latest NOTIFY of a connection without pipelining, because
+// another one has come.
+func (c *conn) supersede() {
+	if c.latest != nil {
+		c.latest.supersede()
+	}
 }
 
 // fill reads on. An idle connection may stay so for good, because HAProxy pools
@@ -258,7 +299,9 @@ func (c *conn) fill() error {
 	if rest := c.restUntil(); draining && (deadline.IsZero() || rest.Before(deadline)) {
 		deadline = rest
 	}
-	c.waiting.Store(time.Now().UnixNano())
+	if !c.in.partial() {
+		c.waiting.Store(time.Now().UnixNano())
+	}
 	err := c.in.fill(deadline)
 	c.waiting.Store(0)
 	switch {
@@ -268,6 +311,17 @@ func (c *conn) fill() error {
 		return &violation{ReasonFrameTimeout, statusTimeout, nil}
 	}
 	return err
+}
+
+// hurry makes the connection look whether a drain has to wait for it. Without a
+// HELLO it has a moment left: one that has just been accepted is about to be
+// used. It may be called from any goroutine.
+func (c *conn) hurry() {
+	if c.greeted.Load() {
+		c.in.wake()
+	} else {
+		c.in.wakeAt(time.Now().Add(drainQuiet))
+	}
 }
 
 // drained reports whether a draining connection may end, given whether NOTIFYs
@@ -343,16 +397,6 @@ func (c *conn) linger() {
 	_, _ = io.Copy(io.Discard, c.nc)
 }
 
-// logPanic logs a panic without its text, which might quote a secret, unless it
-// is the runtime's own.
-func (c *conn) logPanic(message string, r Reason, p any) {
-	text := fmt.Sprintf("%T", p)
-	if e, ok := p.(runtime.Error); ok {
-		text = e.Error()
-	}
-	c.log.Error(message, "reason", r, "panic", text, "stack", string(debug.Stack()))
-}
-
 // isNormalEnd reports whether HAProxy ends connections this way: from 3.1 on it
 // closes or resets them without a word.
 func isNormalEnd(err error) bool {
@@ -360,7 +404,8 @@ func isNormalEnd(err error) bool {
 		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// idleSince returns when the connection began to wait for a NOTIFY, in ns since 1970, or 0 where something is under way.
+// idleSince returns when the connection began to wait for a NOTIFY, in ns since
+// 1970, or 0 where something is under way, half a frame among them.
 func (c *conn) idleSince() int64 {
 	if c.inFlight.Load() > 0 {
 		return 0

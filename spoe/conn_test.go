@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestNotifyReachesTheHandlerAndItsAnswerHAProxy(t *testing.T) {
@@ -54,6 +55,7 @@ func TestViolationsAreAnsweredWithTheirStatus(t *testing.T) {
 		"ids that are cut":                 {[]byte{0, 0, 0, 7, 3, 0, 0, 0, 1, 0xff, 0xff}, statusInvalid, ReasonFrameInvalid},
 		"a NOTIFY that is cut":             {wireNotify(1, 1, []byte("\x05ab")), statusInvalid, ReasonFrameInvalid},
 		"a NOTIFY that is fragmented":      {wireFrame(3, 0, 1, 1), statusFragmentation, ReasonFragmented},
+		"an aborted NOTIFY that goes on":   {wireFrame(3, 2, 1, 1), statusFragmentation, ReasonFragmented},
 		"a fragment":                       {wireFrame(0, 0, 1, 1), statusFragmentation, ReasonFragmented},
 		"a last fragment":                  {wireFrame(0, 1, 1, 1), statusFragmentation, ReasonFragmented},
 		"an aborted fragment":              {wireFrame(0, 3, 1, 1), statusFragmentation, ReasonFragmented},
@@ -493,5 +495,128 @@ func TestNewerNotifySupersedesWithoutPipelining(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// NOTIFYs that have gathered while nothing was read are those that HAProxy has
+// given up, all but the last, however many reads they take.
+func TestOnlyTheLastOfManyIsAnsweredWithoutPipelining(t *testing.T) {
+	const n = 40
+	for name, size := range map[string]int{
+		"frames that reads end within":         1200,
+		"frames that a read ends with":         16384 / 16,
+		"frames that reads end at the head of": 1365, // 4 bytes of the 13th
+	} {
+		for _, address := range []string{"unix", "127.0.0.1:0"} {
+			t.Run(name+" on "+address, func(t *testing.T) {
+				reading, gate := make(chan struct{}), make(chan struct{})
+				var ready []Reply
+				r := newRig(t, Config{Timeout: time.Minute,
+					Handler: HandlerFunc(func(_ context.Context, n *Notify, reply Reply) {
+						if n.StreamID() == 0 {
+							close(reading)
+							<-gate
+						}
+						ready = append(ready, reply)
+					}),
+					EndBatch: func() {
+						for _, reply := range ready {
+							_ = reply(allow)
+						}
+						ready = nil
+					}})
+				p := r.serveAt(address)
+				defer func() { _ = r.srv.Close() }()
+				p.hello("pipelining")
+				p.send(wireNotify(0, 1))
+				<-reading
+				for i := range uint64(n) {
+					p.send(filling(i+1, uint32(size-lenPrefix)))
+				}
+				r.await("all have arrived", func() bool { return p.arrived() })
+				close(gate)
+				p.ack(0, 1) // it came alone
+				p.ack(n, 1)
+				if diff := cmp.Diff(map[Reason]int{ReasonSuperseded: n - 1}, r.counted()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+// serveAt starts the rig's server at an address, or on a unix socket, and
+// connects to it.
+func (r *rig) serveAt(address string) *peer {
+	r.t.Helper()
+	if address == "unix" {
+		address = shortDir(r.t) + "/s"
+	}
+	l := listenAt(r.t, address)
+	r.serve(l)
+	nc, err := net.Dial(l.Addr().Network(), l.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = nc.Close() })
+	return &peer{r.t, nc}
+}
+
+// arrived reports whether all that was written is with the other end. On a unix
+// socket it always is.
+func (p *peer) arrived() bool {
+	nc, ok := p.nc.(*net.TCPConn)
+	if !ok {
+		return true
+	}
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	left := -1
+	err = raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return err == nil && left == 0
+}
+
+// A NOTIFY need not have come whole to be the newer one.
+func TestNotifyThatHasBegunSupersedes(t *testing.T) {
+	h := newHoarder()
+	r := serveUnix(t, Config{Handler: h, Timeout: time.Minute})
+	p := r.dial()
+	p.hello("")
+	second := typical(2, 1)
+	p.send(wireNotify(1, 1), second[:lenPrefix+1])
+	_ = (<-h.replies)(allow)
+	p.send(second[lenPrefix+1:])
+	_ = (<-h.replies)(allow)
+	p.ack(2, 1)
+	if diff := cmp.Diff(map[Reason]int{ReasonSuperseded: 1}, r.counted()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Nobody waits for the answer of a NOTIFY that is aborted, nor, on a connection
+// without pipelining, for that of the one before it.
+func TestAbortedNotifyIsNotAnswered(t *testing.T) {
+	const flags = flagFin | flagAbort
+	for capabilities, superseded := range map[string]int{"": 2, "pipelining,async": 1} {
+		h := newHoarder()
+		r := serveUnix(t, Config{Handler: h, Timeout: time.Minute})
+		p := r.dial()
+		p.hello(capabilities)
+		p.send(wireNotify(1, 1), wireFrame(3, flags, 2, 1, wireMessage("m")))
+		r.awaitError(ReasonSuperseded, 1)
+		if err := (<-h.replies)(allow); errors.Is(err, ErrUndelivered) != (superseded == 2) {
+			t.Errorf("%q: got error %v of the one before", capabilities, err)
+		}
+		if superseded == 1 {
+			p.ack(1, 1)
+		}
+		p.send(wireNotify(3, 1))
+		_ = (<-h.replies)(allow)
+		p.ack(3, 1)
+		if diff := cmp.Diff(map[Reason]int{ReasonSuperseded: superseded}, r.counted()); diff != "" {
+			t.Errorf("%q: %s", capabilities, diff)
+		}
 	}
 }

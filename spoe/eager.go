@@ -23,18 +23,22 @@ func newEager(conn net.Conn) *eager {
 	return e
 }
 
-// send returns what there was no room for. The error is that of the socket.
-func (e *eager) send(b []byte) ([]byte, error) {
+// works reports whether send ever finds room.
+func (e *eager) works() bool { return e.raw != nil }
+
+// send returns how much of b there was room for. The error is that of the
+// socket.
+func (e *eager) send(b []byte) (int, error) {
 	if e.raw == nil {
-		return b, nil
+		return 0, nil
 	}
 	e.rest, e.err = b, nil
 	if err := e.raw.Write(e.write); err != nil {
-		return b, err
+		return 0, err
 	}
-	b, err := e.rest, e.err
+	n := len(b) - len(e.rest)
 	e.rest = nil
-	return b, err
+	return n, e.err
 }
 
 // writeRest never asks to be called again when there is room: how long that

@@ -16,6 +16,11 @@ import (
 // good when tune.bufsize bytes, 16384 by default, wait on it unread.
 const maxWrite = 15_999
 
+// maxName is the longest name of a variable. HAProxy has room for 63 characters
+// of "scope.prefix.name". What the prefix is stands in its configuration alone,
+// but it has at least one character.
+const maxName = 63 - len("sess.p.")
+
 // unencodable is an answer that cannot be sent.
 type unencodable struct {
 	reason Reason
@@ -56,12 +61,12 @@ func appendAction(dst []byte, a Action) ([]byte, error) {
 	if a.scope > ScopeResponse {
 		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q in %v", clip(a.name), a.scope)}
 	}
-	if a.name == "" {
-		return nil, &unencodable{ReasonAnswerInvalid, "a variable without a name"}
-	}
 	if len(a.name)+a.value.size() > maxWrite {
 		// Refused here, before it is copied.
 		return nil, &unencodable{ReasonAnswerTooBig, fmt.Sprintf("variable %q is longer than %d bytes", clip(a.name), maxWrite)}
+	}
+	if !isName(a.name) {
+		return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("%q is no name of a variable", clip(a.name))}
 	}
 	if a.op == action.TypeUnsetVar {
 		// Nothing behind the name: HAProxy would take it for the next action, and
@@ -79,6 +84,23 @@ func appendAction(dst []byte, a Action) ([]byte, error) {
 		return appendString(append(dst, typeddata.TypeString), s), nil
 	}
 	return nil, &unencodable{ReasonAnswerInvalid, fmt.Sprintf("variable %q set to %v", clip(a.name), a.value)}
+}
+
+// isName reports whether HAProxy can have a variable called s. It would cut a
+// longer name and set another variable, or none, and it knows no name with other
+// characters.
+func isName(s string) bool {
+	if s == "" || len(s) > maxName {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', c == '_', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func appendString(dst []byte, s string) []byte {

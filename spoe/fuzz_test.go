@@ -2,18 +2,14 @@ package spoe
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,30 +77,53 @@ func plain(payload []byte) bool {
 	return true
 }
 
+// checkHeader checks a frame's header, and is on purpose another piece of code than decodes it. It returns the payload.
+func checkHeader(body []byte) ([]byte, error) {
+	if len(body) < 7 {
+		return nil, errShort
+	}
+	_, n, err := varintAt(body[5:])
+	if err != nil {
+		return nil, fmt.Errorf("stream id: %w", err)
+	}
+	_, m, err := varintAt(body[5+n:])
+	if err != nil {
+		return nil, fmt.Errorf("frame id: %w", err)
+	}
+	return body[5+n+m:], nil
+}
+
 // FuzzNotifyDifferential holds our reader against the codec's, and what it
-// accepts and refuses against checkMessages. What it accepts it also encodes
-// identically.
+// accepts and refuses against checkHeader and checkMessages. What it accepts it
+// also encodes identically.
 func FuzzNotifyDifferential(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(wireMessage("m", wireItem("a", wireText("x")), wireItem("n", []byte{0}), wireItem("b", []byte{0x11})))
-	f.Add(wireMessage("m", wireItem("i", wireInt(2, math.MaxUint64)), wireItem("u", wireInt(5, math.MaxUint64)), wireItem("v4", []byte{6, 1, 2, 3, 4})))
-	f.Add([]byte("\x01m\x01\x01a\x04\xf0\x80"))
+	add := func(payload []byte) { f.Add(wireNotify(3, 4, payload)[lenPrefix:]) }
+	add([]byte{})
+	add(wireMessage("m", wireItem("a", wireText("x")), wireItem("n", []byte{0}), wireItem("b", []byte{0x11})))
+	add(wireMessage("m", wireItem("i", wireInt(2, math.MaxUint64)), wireItem("u", wireInt(5, math.MaxUint64)), wireItem("v4", []byte{6, 1, 2, 3, 4})))
+	add([]byte("\x01m\x01\x01a\x04\xf0\x80"))
 	for _, u := range []uint64{math.MaxInt32 + 1, math.MaxUint32, math.MaxUint32 + 1, 1 << 63, math.MaxUint64 - math.MaxInt32, math.MaxUint64 - math.MaxInt32 - 1} {
-		f.Add(wireMessage("m", wireItem("u", wireInt(3, u))))
-		f.Add(wireMessage("m", wireItem("i", wireInt(2, u))))
+		add(wireMessage("m", wireItem("u", wireInt(3, u))))
+		add(wireMessage("m", wireItem("i", wireInt(2, u))))
+		f.Add(wireFrame(3, 0xffff_fff0, u, u-1, wireMessage("m"))[lenPrefix:])
 	}
-	for _, raw := range append(recordedFrames(f), typical(1, 1)) {
-		if h, payload, err := splitFrame(raw); err == nil && h.kind == frame.TypeNotify {
-			f.Add(payload)
-		}
+	for _, ids := range []string{"", "\x01", "\xf0", "\x01\xf0\x80", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01", "\x01" + strings.Repeat("\xff", 20)} {
+		f.Add([]byte("\x03\x00\x00\x00\x01" + ids))
 	}
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		if len(payload) > DefaultMaxFrameSize {
+	for _, raw := range append(recordedFrames(f), typical(239, 240), typical(2287, 2288), typical(math.MaxUint64, 1<<40)) {
+		f.Add(raw[lenPrefix:])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if len(body) > DefaultMaxFrameSize || len(body) > 0 && frame.Type(body[0]) != frame.TypeNotify {
 			return
 		}
-		raw := wireNotify(3, 4, payload)
+		raw := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 		n, err := decodeNotify(raw, "E")
-		if want := checkMessages(payload); errOf(err) != errOf(want) {
+		payload, want := checkHeader(body)
+		if want == nil {
+			want = checkMessages(payload)
+		}
+		if errOf(err) != errOf(want) {
 			t.Fatalf("got error %v, want %v", err, want)
 		}
 		if err != nil {
@@ -113,14 +132,9 @@ func FuzzNotifyDifferential(f *testing.F) {
 			}
 			return
 		}
-		want, err := codecNotify(raw, "E")
-		if err != nil {
-			t.Fatalf("got %v of what the codec refuses: %v", n, err)
-		}
-		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
-			t.Fatal(diff)
-		}
+		compareWithCodec(t, raw, n)
 		again := encodeNotify(n)
+		copy(again[lenPrefix+1:], body[1:5]) // flags
 		if plain(payload) && !bytes.Equal(raw, again) {
 			t.Errorf("got %x, want %x", again, raw)
 		}
@@ -132,6 +146,27 @@ func FuzzNotifyDifferential(f *testing.F) {
 			t.Error(diff)
 		}
 	})
+}
+
+// compareWithCodec compares what was read of a frame with what the codec reads.
+func compareWithCodec(t *testing.T, raw []byte, n *Notify) {
+	t.Helper()
+	want, err := codecNotify(raw, "E")
+	if err != nil {
+		t.Fatalf("got %v of what the codec refuses: %v", n, err)
+	}
+	if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
+		t.Fatal(diff)
+	}
+	f, err := readFrame(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frame.ReleaseFrame(f)
+	h, _, err := splitFrame(raw)
+	if want := (header{f.Type, f.Flags, f.StreamID, f.FrameID}); err != nil || h != want {
+		t.Errorf("got header %v and error %v, want %v", h, err, want)
+	}
 }
 
 // anyActions makes actions of fuzz input: of each scope, kind and op, also of
@@ -233,42 +268,15 @@ func FuzzAckDecodes(f *testing.F) {
 	})
 }
 
-func FuzzHello(f *testing.F) {
-	_, payload, _ := splitFrame(haproxyHello(16380, "pipelining,async"))
-	f.Add(payload)
-	f.Add(wireItem("healthcheck", wireText("true")))
-	f.Add(wireItem("max-frame-size", wireInt(3, 255)))
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		if len(payload) > maxHello {
-			return
-		}
-		h, err := decodeHello(wireHello(payload))
-		if err != nil {
-			if diff := cmp.Diff(hello{}, h, cmp.AllowUnexported(hello{})); diff != "" {
-				t.Error(diff)
-			}
-			return
-		}
-		a, err := negotiate(h, DefaultMaxFrameSize, PipeliningAuto, func(uint32) bool { return false })
-		var v *violation
-		if err != nil {
-			if a != (agreement{}) || !errors.As(err, &v) || v.status == statusNormal {
-				t.Errorf("got %v and error %v", a, err)
-			}
-			return
-		}
-		if a.maxFrameSize < minFrameSize || a.maxFrameSize > min(*h.maxFrameSize, DefaultMaxFrameSize) || len(a.engineID) > maxEngineID {
-			t.Errorf("got %+v", a)
-		}
-	})
-}
-
 // FuzzFrame feeds an intake: it must find the frames that are there, whatever
 // the reads bring, and never hold more than the longest of them.
 func FuzzFrame(f *testing.F) {
 	f.Add(append(wireNotify(1, 1), wireDisconnect(0)...), uint8(3))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint8(1))
 	f.Add(typical(1, 1), uint8(200))
+	for i, r := range recordings(f) {
+		f.Add(r.said('>'), uint8(64*i))
+	}
 	f.Fuzz(func(t *testing.T, stream []byte, chunk uint8) {
 		const limit = 2048
 		ours, theirs := net.Pipe()
@@ -313,126 +321,6 @@ func FuzzFrame(f *testing.F) {
 		}
 		if len(in.buf) > limit+lenPrefix {
 			t.Errorf("got a buffer of %d bytes", len(in.buf))
-		}
-	})
-}
-
-// conversation turns fuzz input into frames: most of them good, so that the
-// fuzzer gets beyond the handshake.
-func conversation(script []byte) (sent []byte, notified map[[2]uint64]int) {
-	notified = map[[2]uint64]int{}
-	for i, op := range script {
-		id, arg := uint64(i), uint64(op>>4)
-		switch op & 15 {
-		case 0:
-			sent = append(sent, haproxyHello(16380, []string{"", "pipelining", "pipelining,async"}[arg%3])...)
-		case 1, 2, 3, 4, 5:
-			sent = append(sent, wireNotify(id, arg, wireMessage("m", wireItem("op", wireInt(4, uint64(op&15)))))...)
-			notified[[2]uint64{id, arg}]++
-		case 6:
-			sent = append(sent, typical(id, arg)...)
-			notified[[2]uint64{id, arg}]++
-		case 7:
-			sent = append(sent, wireNotify(id, arg)...)
-			notified[[2]uint64{id, arg}]++
-		case 8:
-			sent = append(sent, wireFrame(byte(arg)*17, 1, id, 1)...)
-		case 9:
-			sent = append(sent, wireDisconnect(status(arg))...)
-		case 10:
-			sent = append(sent, wireFrame(byte(arg), 0, id, 1)...)
-		case 11:
-			sent = append(sent, byte(arg))
-		case 12:
-			sent = append(sent, 0, 0, byte(arg)<<3, byte(arg), 3)
-		case 13:
-			sent = append(sent, wireNotify(id, arg, script[i:])...)
-			notified[[2]uint64{id, arg}]++
-		case 14:
-			sent = append(sent, wireHello(script[i:])...)
-		case 15:
-			sent = append(sent, script[i:]...)
-		}
-	}
-	return sent, notified
-}
-
-// unsteady is a handler that does what the first argument says.
-func unsteady(_ context.Context, n *Notify, reply Reply) {
-	var op int64
-	if len(n.Messages()) > 0 {
-		v, _ := n.Messages()[0].Arg("op")
-		op, _ = v.Int()
-	}
-	switch op {
-	case 2:
-		go func() { _ = reply(allow) }()
-	case 3:
-		panic("unsteady")
-	case 4:
-		_ = reply(nil)
-	case 5:
-		_ = reply(allow)
-		_ = reply(allow)
-	default:
-		_ = reply(allow)
-	}
-}
-
-// FuzzConversation lets a whole server answer: whatever it is sent, it writes
-// whole frames, HELLO first, each NOTIFY answered once at most, and it ends.
-func FuzzConversation(f *testing.F) {
-	f.Add([]byte{0x20, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x09})
-	f.Add([]byte{0x10, 0x01, 0x11, 0x21, 0x0a})
-	f.Add([]byte{0x00, 0x06, 0x0b})
-	f.Add([]byte("\x0fGET / HTTP/1.1\r\n\r\n"))
-	f.Add([]byte{0x20, 0x2d, 0x01, 0x61, 0x00})
-	f.Fuzz(func(t *testing.T, script []byte) {
-		if len(script) > 200 {
-			return
-		}
-		var panicked atomic.Int32
-		srv, err := New(Config{
-			Handler: HandlerFunc(unsteady), Overload: overloaded, Log: slog.New(slog.DiscardHandler), Timeout: time.Minute,
-			Hooks: Hooks{Error: func(k string) {
-				if Reason(k) == ReasonServerPanic || Reason(k) == ReasonUnanswerable {
-					panicked.Add(1)
-				}
-			}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		sent, notified := conversation(script)
-		ours, theirs := net.Pipe()
-		srv.admit(theirs)
-		var writing sync.WaitGroup
-		writing.Go(func() {
-			_, _ = ours.Write(sent)
-			_ = srv.Shutdown(t.Context())
-		})
-		for first := true; ; first = false {
-			got, err := parseAgent(ours)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("after %x: %v", sent, err)
-			}
-			id := [2]uint64{got.streamID, got.frameID}
-			switch {
-			case got.kind == 103 && notified[id] > 0 && len(got.actions) > 0 && !first:
-				notified[id]--
-			case got.kind == 101 && first, got.kind == 102:
-			case got.kind == 103 && len(notified) > 0 && !first: // of a NOTIFY that the script spelt out
-			default:
-				t.Errorf("got frame %d of %v in answer to %x", got.kind, id, sent)
-			}
-		}
-		_ = ours.Close()
-		writing.Wait()
-		if panicked.Load() > 0 {
-			t.Errorf("the server panicked over %x", sent)
 		}
 	})
 }

@@ -5,31 +5,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-func TestGuardHasRoomForTheAnswersInFlight(t *testing.T) {
-	full := false
-	g := &guard{room: 1000, noRoom: func() { full = true }}
-	for i := range 3 * muxStreams {
-		if !g.take(1000 / muxStreams) {
-			t.Fatalf("no room for answer %d", i)
-		}
-	}
-	if g.take(1000/muxStreams+1) != false || !full {
-		t.Error("got room for more than there is")
-	}
-	for range muxStreams {
-		if !g.take(1) {
-			t.Fatal("no room for small answers in the place of larger ones")
-		}
-	}
-	if !g.take(1000 - muxStreams + 1) {
-		t.Error("no room for one large answer among small ones")
-	}
-}
+	"golang.org/x/sys/unix"
+)
 
 func helloOfMux(size int) []byte {
 	return wireHello(wireItem("supported-versions", wireText("2.0")), wireItem("max-frame-size", wireInt(3, uint64(size))),
@@ -104,29 +86,55 @@ func TestConnectionThatIsNotReadIsClosed(t *testing.T) {
 	}
 }
 
-// When answers get too long for HAProxy's buffer, its connections end together and the next ones do without pipelining.
-func TestLongAnswersEndPipelining(t *testing.T) {
-	long := []Action{SetString(ScopeRequest, "token", strings.Repeat("t", 12_000))}
-	r := serveUnix(t, Config{Handler: answering(long...)})
-	first, second := r.dial(), r.dial()
-	for _, p := range []*peer{first, second} {
-		p.send(helloOfMux(65532))
-		p.recv()
+// Answers that HAProxy's buffer has no room for wait until HAProxy has read, and all are read in the end.
+func TestLongAnswersWaitUntilTheyAreRead(t *testing.T) {
+	const size, rounds = 65532, 5
+	for _, n := range []int{100, 3_000, 3_300, 8_000, 12_000, maxWrite - 100} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			r := serveUnix(t, Config{Handler: answering(SetString(ScopeRequest, "token", strings.Repeat("t", n)))})
+			p := r.dial()
+			p.send(helloOfMux(size))
+			if got := p.recv().items["capabilities"]; got != "pipelining" {
+				t.Fatalf("announced %q, want pipelining", got)
+			}
+			id, most := uint64(1), 0
+			for range rounds {
+				first := id
+				for range muxStreams {
+					p.send(wireNotify(id, 1))
+					id += 2
+				}
+				for i := first; i < id; i += 2 {
+					most = max(most, p.unread())
+					p.ack(i, 1)
+				}
+			}
+			t.Logf("at most %d bytes were unread", most)
+			if most > size {
+				t.Errorf("%d bytes were unread, which fill HAProxy's buffer", most)
+			}
+			if got := r.counted(); len(got) != 0 {
+				t.Errorf("got errors %v, want none", got)
+			}
+		})
 	}
-	for i := range 5 {
-		first.send(wireNotify(uint64(2*i+1), 1))
-		first.ack(uint64(2*i+1), 1)
+}
+
+// unread returns how many bytes wait at the peer, when no more come.
+func (p *peer) unread() (n int) {
+	p.t.Helper()
+	raw, err := p.nc.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	first.send(wireNotify(11, 1))
-	first.closed()
-	second.closed()
-	third := r.dial()
-	third.send(helloOfMux(65532))
-	if got := third.recv().items["capabilities"]; got != "" {
-		t.Errorf("announced %q, want nothing", got)
-	}
-	for i := range 30 {
-		third.send(wireNotify(uint64(2*i+1), 1))
-		third.ack(uint64(2*i+1), 1)
+	for {
+		before := n
+		<-time.After(time.Millisecond)
+		if err := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }); err != nil {
+			p.t.Fatal(err)
+		}
+		if n == before {
+			return n
+		}
 	}
 }

@@ -31,7 +31,9 @@ func (f HandlerFunc) ServeSPOE(ctx context.Context, n *Notify, reply Reply) { f(
 // Reply answers one NOTIFY with its actions, of which there must be at least
 // one. They are encoded before it returns; the caller keeps the slice. Reply is
 // safe from any goroutine. On the reading goroutine it does no I/O; elsewhere
-// it may write to the connection, for no longer than [Config.Timeout].
+// it writes to the connection, with its answer what others have ready, as far as
+// there is room at once. It never waits for HAProxy: where it had to, and always
+// where the connection is no plain socket, another goroutine writes.
 //
 // It returns nil when the ACK was handed to the connection's writer; the writer
 // still drops it if the deadline passes or a newer NOTIFY supersedes it before

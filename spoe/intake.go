@@ -7,7 +7,11 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/negasus/haproxy-spoe-go/frame"
+	"golang.org/x/sys/unix"
 )
 
 // usualBuffer is what an intake reads into after the handshake, until a longer
@@ -23,9 +27,11 @@ var errWoken = errors.New("woken")
 type intake struct {
 	*chunk     // what the last reads brought
 	conn       net.Conn
-	max        uint32    // the longest frame, without its length prefix
-	start, end int       // of what has not been taken yet, in the chunk
-	at         time.Time // when the last bytes came
+	max        uint32          // the longest frame, without its length prefix
+	start, end int             // of what has not been taken yet, in the chunk
+	at         time.Time       // when the last bytes came
+	full       bool            // they had no more room
+	raw        syscall.RawConn // nil where conn is no socket, TLS for one
 
 	mu       sync.Mutex
 	deadline time.Time // as set on conn
@@ -35,6 +41,9 @@ type intake struct {
 
 func newIntake(conn net.Conn, limit uint32) *intake {
 	in := &intake{conn: conn, max: limit}
+	if s, ok := conn.(syscall.Conn); ok {
+		in.raw, _ = s.SyscallConn() // else nil
+	}
 	in.chunk = &chunk{buf: make([]byte, in.fitting(usualBuffer))}
 	return in
 }
@@ -89,6 +98,23 @@ func (in *intake) frameLen() (int, error) {
 // partial reports whether the beginning of a frame has come and not its end.
 func (in *intake) partial() bool { return in.end > in.start }
 
+// begun reports whether the beginning of a frame of this type has come.
+func (in *intake) begun(t frame.Type) bool {
+	return in.end-in.start > lenPrefix && frame.Type(in.buf[in.start+lenPrefix]) == t
+}
+
+// unread reports whether more has come than was read, where the kernel tells.
+// It is asked only where that may be: after a read that took all it had room
+// for, or ended within a frame.
+func (in *intake) unread() bool {
+	if in.raw == nil || !in.full && !in.partial() {
+		return false
+	}
+	n := 0
+	err := in.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return err == nil && n > 0
+}
+
 // fill reads once, until deadline where that is not zero. It must follow a next
 // that returned nil. It returns errWoken after wake.
 func (in *intake) fill(deadline time.Time) error {
@@ -99,7 +125,7 @@ func (in *intake) fill(deadline time.Time) error {
 	n, err := in.conn.Read(in.buf[in.end:])
 	if n > 0 {
 		in.end += n
-		in.at = time.Now()
+		in.at, in.full = time.Now(), in.end == len(in.buf)
 		return nil // an error that lasts will come again
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && in.wasWoken() {
@@ -140,14 +166,17 @@ func (in *intake) arm(deadline time.Time) error {
 }
 
 // wake ends the fill under way, or else the next. It is safe from any goroutine.
-func (in *intake) wake() {
+func (in *intake) wake() { in.wakeAt(time.Unix(1, 0)) }
+
+// wakeAt is wake, but for the time it names.
+func (in *intake) wakeAt(at time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.stopped {
 		return
 	}
 	in.woken = true
-	in.deadline = time.Unix(1, 0)
+	in.deadline = at
 	_ = in.conn.SetReadDeadline(in.deadline) // fails only when closed, which ends a fill too
 }
 

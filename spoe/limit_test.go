@@ -213,6 +213,77 @@ func TestQueueOfAnswersIsBounded(t *testing.T) {
 	r.await("the connection is gone", func() bool { return r.conns == 0 })
 }
 
+// What is being written counts too, so that a connection keeps no more than a
+// queue's worth of answers.
+func TestAnswersBeingWrittenCount(t *testing.T) {
+	const each, read = 15_900, 32
+	h := newHoarder()
+	r := serveUnix(t, Config{Handler: h, MaxInFlightPerConn: 1000, Timeout: time.Minute})
+	p := r.dial()
+	p.hello("pipelining,async")
+	large := []Action{SetString(ScopeRequest, "a", strings.Repeat("x", each))}
+	taken := 0
+	for ; ; taken++ {
+		p.send(wireNotify(uint64(taken), 1))
+		if err := (<-h.replies)(large); err != nil {
+			break
+		}
+		if taken == maxQueued/each/2 { // the peer reads a little: what has gathered is written next
+			for i := range uint64(read) {
+				p.ack(i, 1)
+			}
+			r.await("a large batch is being written", func() bool { return r.writing() > 1<<20 })
+		}
+	}
+	if least, most := maxQueued/each, read+(maxQueued+1<<20)/each; taken < least || taken > most { // the kernel takes some
+		t.Errorf("got %d answers taken, want %d to %d", taken, least, most)
+	}
+	r.awaitError(ReasonWriteQueueFull, 1)
+}
+
+// writing returns how many bytes are being written.
+func (r *rig) writing() (n int) {
+	r.srv.mu.Lock()
+	defer r.srv.mu.Unlock()
+	for c := range r.srv.conns {
+		c.out.mu.Lock()
+		n += len(c.out.batch.data)
+		c.out.mu.Unlock()
+	}
+	return n
+}
+
+// A goroutine that replies may have those of other connections to reply to: it
+// does not wait for a peer that does not read.
+func TestRepliesDoNotWaitForThePeer(t *testing.T) {
+	const n = 100
+	h := newHoarder()
+	r := serveUnix(t, Config{Handler: h, MaxInFlightPerConn: n, Timeout: 10 * time.Minute})
+	stuck, other := r.dial(), r.dial()
+	stuck.hello("pipelining,async")
+	other.hello("")
+	var replies []Reply
+	for i := range uint64(n) {
+		stuck.send(wireNotify(i, 1))
+		replies = append(replies, <-h.replies)
+	}
+	other.send(wireNotify(1, 1))
+	replies = append(replies, <-h.replies)
+	large := []Action{SetString(ScopeRequest, "a", strings.Repeat("x", 15_900))}
+	for _, reply := range replies {
+		if err := reply(large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.ack(1, 1)
+	for i := range uint64(n) { // all of them are there once it does read
+		stuck.ack(i, 1)
+	}
+	if got := r.counted(); len(got) != 0 {
+		t.Errorf("got errors %v, want none", got)
+	}
+}
+
 // The answers to one read may come to far more than a queue holds. Reading on
 // waits for them to be written.
 func TestManyLargeAnswersToOneRead(t *testing.T) {

@@ -49,7 +49,7 @@ func Listen(ctx context.Context, address string, o ListenOptions) (net.Listener,
 		return nil, fmt.Errorf("spoe: listen on %q: %w", address, err)
 	}
 	if o.TLS != nil {
-		l = tls.NewListener(l, o.TLS)
+		l = tlsListener{l, o.TLS}
 	}
 	return l, nil
 }
@@ -89,7 +89,7 @@ func listenTCP(ctx context.Context, address string, secured bool) (net.Listener,
 	if err != nil {
 		return nil, err
 	}
-	return checkExposed(l, secured)
+	return checkExposed(&ownListener{socket: l.(*net.TCPListener)}, secured)
 }
 
 // checkExposed returns l, unless it is open to the network without TLS. A name
@@ -105,7 +105,7 @@ func checkExposed(l net.Listener, secured bool) (net.Listener, error) {
 
 // unixListener is a unix socket that has been renamed after it was bound.
 type unixListener struct {
-	*net.UnixListener
+	ownListener
 	path string
 	file fs.FileInfo
 	once sync.Once
@@ -137,7 +137,7 @@ func listenUnix(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 		_ = u.Close()
 		return nil, err
 	}
-	return &unixListener{UnixListener: u, path: path, file: file}, nil
+	return &unixListener{ownListener: ownListener{socket: u}, path: path, file: file}, nil
 }
 
 // checkReplaceable refuses to replace anything but a socket.
@@ -172,10 +172,36 @@ func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net:
 // Close closes the socket, and removes its path unless another process has
 // taken it over.
 func (l *unixListener) Close() error {
+	l.withdraw()
+	return l.socket.Close()
+}
+
+// withdraw removes the path if it is the listener's own.
+func (l *unixListener) withdraw() {
 	l.once.Do(func() {
 		if info, err := os.Lstat(l.path); err == nil && os.SameFile(info, l.file) {
-			_ = os.Remove(l.path)
+			l.takeAway()
 		}
 	})
-	return l.UnixListener.Close()
+}
+
+// takeAway removes the path, which was the listener's own a moment ago. Another
+// process may have taken it over since, and nothing compares and removes at once.
+// So the path is renamed to where it can be looked at in peace, and what is not
+// the listener's own is put back, unless there is a third by then. For that
+// moment a successor's socket lacks, which only a lock that all of them take
+// could avoid; but it is not lost.
+func (l *unixListener) takeAway() {
+	dir, err := os.MkdirTemp(filepath.Dir(l.path), ".spoe")
+	if err != nil {
+		return // then nothing can be removed there either
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	taken := filepath.Join(dir, "s")
+	if os.Rename(l.path, taken) != nil {
+		return
+	}
+	if info, err := os.Lstat(taken); err == nil && !os.SameFile(info, l.file) {
+		_ = os.Link(taken, l.path)
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestListenOnUnixSockets(t *testing.T) {
@@ -157,6 +159,182 @@ func TestServeOutlivesLackOfDescriptors(t *testing.T) {
 	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
 		t.Error(err)
 	}
+}
+
+// What accept(2) says of one connection, or of the network, is no reason to serve nobody any more, nor to end a connection that is idle.
+func TestServeOutlivesTheFailureOfOneConnection(t *testing.T) {
+	failures := []syscall.Errno{
+		syscall.ECONNABORTED, syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.ENONET,
+		syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH, syscall.EPERM,
+	}
+	r := newRig(t, Config{})
+	old := r.pipe()
+	old.hello("")
+	r.path = filepath.Join(shortDir(t), "s")
+	l := brokenListener{listenAt(t, r.path), make(chan error, len(failures))}
+	for _, failure := range failures {
+		l.fail <- &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", failure)}
+	}
+	close(l.fail)
+	r.serve(l)
+	p := r.dial()
+	p.hello("")
+	old.works()
+	if diff := cmp.Diff(map[Reason]int{ReasonAccept: len(failures)}, r.counted()); diff != "" {
+		t.Error(diff)
+	}
+	_ = r.srv.Close()
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// What waits for a drain to end is not lost for lack of descriptors either.
+func TestDrainOutlivesLackOfDescriptors(t *testing.T) {
+	r := newRig(t, Config{})
+	l := slowAccept{listenOn(t, shortDir(t)+"/s").(drainer), make(chan struct{}, 1), make(chan struct{})}
+	broken := brokenDrainer{l, make(chan error, 3)}
+	for range 3 {
+		broken.fail <- &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	close(broken.fail)
+	r.serve(broken)
+	p := dialTo(t, l.Addr())
+	r.awaitError(ReasonAccept, 1)
+	done := make(chan error, 1)
+	go func() { done <- r.srv.Shutdown(t.Context()) }()
+	<-r.srv.quit
+	close(l.may)
+	p.hello("")
+	p.works()
+	p.closed()
+	_ = p.nc.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// brokenDrainer is a brokenListener that can be drained.
+type brokenDrainer struct {
+	drainer
+	fail chan error
+}
+
+func (l brokenDrainer) Accept() (net.Conn, error) {
+	return brokenListener{l.drainer, l.fail}.Accept()
+}
+
+// The process that leaves and the one that stays have the same socket when it is systemd's: what waits on it is the other one's.
+func TestTheBacklogOfASharedSocketIsLeftToTheOther(t *testing.T) {
+	systemds, err := net.Listen("unix", shortDir(t)+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = systemds.Close() }()
+	file, err := systemds.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaving, err := net.FileListener(file) // as listenSystemd does
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	p := dialTo(t, systemds.Addr())
+	stopListening(leaving)
+	if _, err := leaving.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got error %v, want ErrClosed", err)
+	}
+	p2 := dialTo(t, systemds.Addr())
+	r := newRig(t, Config{})
+	r.serve(systemds)
+	p.hello("")
+	p2.hello("")
+	_ = r.srv.Close()
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// A unix socket that is to be left lets nobody in any more, from one moment to the next: who has connected is accepted, and all others know
+// at once that they have not.
+func TestNobodyIsLostWhenAUnixSocketIsLeft(t *testing.T) {
+	l := listenAt(t, filepath.Join(shortDir(t), "s"))
+	var connected, lost int
+	var dialling sync.WaitGroup
+	begun := make(chan struct{})
+	dialling.Go(func() {
+		for {
+			nc, err := net.Dial("unix", l.Addr().String())
+			if errors.Is(err, syscall.EAGAIN) { // the backlog is full
+				continue
+			}
+			if err != nil {
+				return
+			}
+			defer func() { _ = nc.Close() }()
+			if connected++; connected == 100 {
+				close(begun)
+			}
+		}
+	})
+	<-begun
+	stopListening(l)
+	accepted := 0
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			break
+		}
+		_ = nc.Close()
+		accepted++
+	}
+	_ = l.Close()
+	dialling.Wait()
+	if lost = connected - accepted; lost != 0 || accepted < 100 {
+		t.Errorf("%d accepted, %d lost", accepted, lost)
+	}
+}
+
+// TestAListenerWithTLSLeavesNobodyWaiting: TLS hides the socket from the server, and not that it can be drained.
+func TestAListenerWithTLSLeavesNobodyWaiting(t *testing.T) {
+	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{TLS: &tls.Config{MinVersion: tls.VersionTLS13}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	dialTo(t, l.Addr())
+	stopListening(l)
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Close()
+	if _, ok := nc.(*tls.Conn); !ok {
+		t.Errorf("got a %T, want TLS", nc)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got error %v, want ErrClosed", err)
+	}
+}
+
+// A successor that takes the path over while the old process looks whose it is keeps its socket.
+func TestTheSocketOfASuccessorIsPutBack(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "s")
+	old := listenAt(t, path).(*unixListener)
+	successor := listenAt(t, path)
+	defer func() { _ = successor.Close() }()
+	old.takeAway() // it has found its own there a moment ago
+	dialTo(t, successor.Addr())
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("got %v, want the socket alone", left)
+	}
+	_ = old.Close()
+	dialTo(t, successor.Addr())
 }
 
 func TestServeEndsWithItsListener(t *testing.T) {

@@ -88,6 +88,7 @@ func codecValue(v any) (Value, error) {
 // checkMessages checks a LIST-OF-MESSAGES, and is on purpose another piece of
 // code than decodes it.
 func checkMessages(b []byte) (err error) {
+	all := 0
 	for n := 0; len(b) > 0; n++ {
 		if n == maxMessages {
 			return errMessages
@@ -99,6 +100,9 @@ func checkMessages(b []byte) (err error) {
 			return fmt.Errorf("message %d: %w", n, errShort)
 		}
 		args := int(b[0])
+		if all += args; all > maxArgs {
+			return errArgs
+		}
 		b = b[1:]
 		for i := range args {
 			if b, err = skipString(b); err != nil {

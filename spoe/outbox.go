@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// maxQueued bounds the bytes of an outbox, above what all the answers in flight
-// on a connection can have by default. When HAProxy leaves that much unread, its
-// connection is closed.
+// maxQueued bounds the bytes of an outbox, those being written included, above
+// what all the answers in flight on a connection can have by default. When
+// HAProxy leaves that much unread, its connection is closed.
 const maxQueued = 4 << 20
 
 // maxHeld is how many bytes the reader lets gather before it writes them,
@@ -21,8 +21,8 @@ const maxKept = 64 << 10
 
 // outbox is the only writer of a connection. Frames are added by any goroutine
 // and leave in order, several in one write where they are ready together, but
-// never a part of one. Whoever finds nobody writing writes: no goroutine waits
-// for the peer but the one that does.
+// never a part of one. Whoever finds nobody writing writes. Only the reader
+// waits for the peer; for others who would have to, a goroutine does.
 type outbox struct {
 	conn    net.Conn
 	eager   *eager              // for whoever writes
@@ -34,11 +34,17 @@ type outbox struct {
 	sent    int64     // bytes
 	quiet   sync.Cond // no write is under way
 	queue   frames    // waiting
+	batch   frames    // being written
 	spare   frames    // empty, to swap with
 	held    bool      // the reader has more to add: nobody else writes
 	writing bool
 	sealed  bool // nothing more is queued
 	closed  bool // nothing more is written
+
+	// For whoever writes.
+	next  int  // the frame of batch that is
+	at    int  // how much of batch.data is dealt with
+	paced bool // the guard says how much may be written
 }
 
 // frames are encoded frames one after the other.
@@ -51,6 +57,14 @@ type frames struct {
 type frameEnd struct {
 	at   int
 	call *call // nil for a frame that answers no NOTIFY
+}
+
+// dead reports whether the frame may not be written any more, and why.
+func (f frameEnd) dead(now time.Time) (Reason, bool) {
+	if f.call == nil {
+		return "", false
+	}
+	return f.call.dead(now)
 }
 
 func newOutbox(conn net.Conn, timeout time.Duration, lost func(Reason, *call)) *outbox {
@@ -74,13 +88,12 @@ func (o *outbox) answer(c *call, actions []Action, limit int) (idle bool, err er
 	if err != nil {
 		return false, err
 	}
-	if o.guard != nil && !o.guard.take(len(data)-len(o.queue.data)) {
-		o.fail(ReasonWedge)
-		return false, undelivered(ReasonWedge)
-	}
-	if len(data) > maxQueued {
+	if len(data)+len(o.batch.data) > maxQueued {
 		o.fail(ReasonWriteQueueFull)
 		return false, undelivered(ReasonWriteQueueFull)
+	}
+	if o.guard != nil {
+		o.guard.take(len(data) - len(o.queue.data))
 	}
 	o.queue.data = data
 	o.queue.ends = append(o.queue.ends, frameEnd{len(data), c})
@@ -102,12 +115,12 @@ func (o *outbox) guarded(g *guard) {
 	o.mu.Unlock()
 }
 
-// look closes a guarded connection when HAProxy has stopped reading it, or when
-// the guard must not go on, and reports whether it did.
-func (o *outbox) look(end bool) bool {
+// look closes a guarded connection when HAProxy has stopped reading it, and
+// reports whether it did.
+func (o *outbox) look() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.guard == nil || o.closed || !end && !o.guard.stuck(o.sent) {
+	if o.guard == nil || o.closed || !o.guard.stuck(o.sent) {
 		return false
 	}
 	o.fail(ReasonWedge)
@@ -152,67 +165,164 @@ func (o *outbox) release() {
 }
 
 // flush writes what is queued, unless another goroutine does or the outbox is
-// held. No lock is held during a write.
+// held. It waits for the peer where it must, but not for what a guard does.
 func (o *outbox) flush() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.writing {
-		return
+	if o.begin() && !o.run(!o.paced) {
+		go o.run(true)
 	}
-	o.writing = true
-	for len(o.queue.ends) > 0 && !o.closed && !o.held {
-		batch := o.queue
-		o.queue = o.spare
-		o.mu.Unlock()
-		err := o.write(batch)
-		o.mu.Lock()
-		o.sent += int64(len(batch.data))
-		o.spare = batch.reset()
-		if err != nil {
-			o.fail(lossOf(err))
-		}
-	}
-	o.writing = false
-	o.quiet.Broadcast()
 }
 
-// write writes the frames that are still of use. Frames next to each other
-// share a write up to maxWrite. On error, those that the kernel has not wholly
-// taken are lost.
-func (o *outbox) write(batch frames) error {
+// flushNow is flush for those who must not wait for the peer. What it has no
+// room for is left to a goroutine, which ends with the connection at the latest.
+func (o *outbox) flushNow() {
+	if o.begin() && !o.run(false) {
+		go o.run(true)
+	}
+}
+
+// begin makes the caller the one who writes, if there is something to write and
+// nobody who does.
+func (o *outbox) begin() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.writing && o.load()
+}
+
+// more goes on to the next batch, or ends the writing.
+func (o *outbox) more() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sent += int64(len(o.batch.data))
+	o.spare, o.batch = o.batch.reset(), frames{}
+	return o.load()
+}
+
+// load makes a batch of the queue, unless nothing may be written. The caller
+// holds mu.
+func (o *outbox) load() bool {
+	o.writing = len(o.queue.ends) > 0 && !o.closed && !o.held
+	if o.writing {
+		o.batch, o.queue, o.spare = o.queue, o.spare, frames{}
+		o.next, o.at = 0, 0
+		o.paced = o.guard != nil && o.guard.paced
+	} else {
+		o.quiet.Broadcast()
+	}
+	return o.writing
+}
+
+// run writes until nothing is left. It reports false where it would have to wait
+// and must not: then another run has to follow. No lock is held during a write.
+func (o *outbox) run(wait bool) bool {
+	for {
+		done, err := o.write(wait)
+		if err != nil {
+			o.broken(err)
+		} else if !done {
+			return false
+		}
+		if !o.more() {
+			return true
+		}
+	}
+}
+
+// write writes the frames of the batch that are still of use. It reports false
+// where it would have to wait and must not. What has begun to leave in time is
+// finished; while that waits the clock goes on, and so it is read again before
+// the next. On error, the frames that the kernel has not wholly taken are lost.
+func (o *outbox) write(wait bool) (done bool, err error) {
 	now := time.Now()
-	start, end := 0, 0 // of what is written next
-	for i, f := range batch.ends {
-		var r Reason
-		drop := false
-		if f.call != nil {
-			r, drop = f.call.dead(now)
+	for o.next < len(o.batch.ends) {
+		if r, dead := o.batch.ends[o.next].dead(now); dead && !o.begun() {
+			o.lost(r, o.batch.ends[o.next].call)
+			o.skip()
+			continue
 		}
-		if drop || f.at-start > maxWrite {
-			if n, err := o.send(batch.data[start:end]); err != nil {
-				o.lose(batch.ends, start+n)
-				return err
+		end := o.together(now)
+		if o.paced && !o.guard.write(end-o.at) {
+			if !wait {
+				return false, nil
 			}
-			start = end
+			if err := o.guard.settle(o.timeout); err != nil {
+				o.lose(o.batch.ends[o.next:])
+				return true, err
+			}
+			now = time.Now()
+			continue
 		}
-		if drop {
-			o.lost(r, f.call)
-			batch.ends[i].call = nil
-			start = f.at
+		n, err := o.eager.send(o.batch.data[o.at:end])
+		o.took(n)
+		if err == nil && o.at < end {
+			if !wait {
+				return false, nil
+			}
+			err = o.wait(end)
+			now = time.Now()
+		}
+		if err != nil {
+			o.lose(o.batch.ends[o.next:])
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// begun reports whether a part of the next frame has been written.
+func (o *outbox) begun() bool {
+	start := 0
+	if o.next > 0 {
+		start = o.batch.ends[o.next-1].at
+	}
+	return o.at > start
+}
+
+// skip drops the next frame.
+func (o *outbox) skip() {
+	o.at = o.batch.ends[o.next].at
+	o.next++
+}
+
+// took notes that n bytes have been written.
+func (o *outbox) took(n int) {
+	o.at += n
+	for o.next < len(o.batch.ends) && o.batch.ends[o.next].at <= o.at {
+		o.next++
+	}
+}
+
+// together returns where the frames end that share the next write: those that
+// follow each other and are of use, up to maxWrite.
+func (o *outbox) together(now time.Time) (end int) {
+	end = o.batch.ends[o.next].at
+	for _, f := range o.batch.ends[o.next+1:] {
+		if _, dead := f.dead(now); dead || f.at-o.at > maxWrite {
+			break
 		}
 		end = f.at
 	}
-	n, err := o.send(batch.data[start:end])
-	if err != nil {
-		o.lose(batch.ends, start+n)
+	return end
+}
+
+// wait writes what does not find room at once, for no longer than the timeout:
+// the rest of the next frame and, where that cannot be told, of all up to end.
+func (o *outbox) wait(end int) error {
+	if o.eager.works() {
+		end = o.batch.ends[o.next].at
 	}
+	if err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
+		return err
+	}
+	n, err := o.conn.Write(o.batch.data[o.at:end])
+	o.took(n)
+	_ = o.conn.SetWriteDeadline(time.Time{}) // fails only where the connection is closed, which the next write finds
 	return err
 }
 
-// lose tells of the calls among the frames that end beyond the first sent bytes.
-func (o *outbox) lose(ends []frameEnd, sent int) {
+// lose tells of the calls that frames answer.
+func (o *outbox) lose(ends []frameEnd) {
 	for _, f := range ends {
-		if f.call != nil && f.at > sent {
+		if f.call != nil {
 			o.lost(ReasonConnGone, f.call)
 		}
 	}
@@ -227,44 +337,38 @@ func lossOf(err error) Reason {
 	return ReasonWriteFailed
 }
 
-// send writes b, and waits only for what does not find room at once. It returns
-// how much of it was taken.
-func (o *outbox) send(b []byte) (n int, err error) {
-	rest, err := o.eager.send(b)
-	n = len(b) - len(rest)
-	if err != nil || len(rest) == 0 {
-		return n, err
-	}
-	if err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
-		return n, err
-	}
-	m, err := o.conn.Write(rest)
-	_ = o.conn.SetWriteDeadline(time.Time{}) // fails only where the connection is closed, which the next write finds
-	return n + m, err
+// broken ends the connection after a failed write.
+func (o *outbox) broken(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fail(lossOf(err))
 }
 
-// fail closes the connection, which ends its reader too. The caller holds mu.
-// Close of a socket does not block.
+// fail cuts the connection, which ends its reader too. The caller holds mu.
 func (o *outbox) fail(r Reason) {
 	if !o.closed {
 		o.lost(r, nil)
 		o.drop()
-		_ = o.conn.Close()
+		cut(o.conn)
 	}
 }
 
 // drop drops the queue, for good. The caller holds mu.
 func (o *outbox) drop() {
 	o.sealed, o.closed = true, true
-	o.lose(o.queue.ends, 0)
+	o.lose(o.queue.ends)
 	o.queue = frames{}
 }
 
-// close drops what is queued.
+// close drops what is queued and returns when nobody writes any more. It must
+// follow the connection's Close, which ends a write.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.drop()
+	for o.writing {
+		o.quiet.Wait()
+	}
 }
 
 // seal refuses every further answer.

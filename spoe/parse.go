@@ -19,7 +19,9 @@ const (
 	lenPrefix   = 4
 	minFrame    = 1 + 4 + 1 + 1 // type, flags, two ids of one byte: anything shorter has made HAProxy spin
 	flagFin     = 1
-	maxMessages = 64 // of one NOTIFY
+	flagAbort   = 2
+	maxMessages = 64  // of one NOTIFY
+	maxArgs     = 255 // of one NOTIFY, which SPOP allows one message
 )
 
 var (
@@ -27,6 +29,7 @@ var (
 	errHuge     = errors.New("integer beyond 64 bits")
 	errNarrow   = errors.New("integer beyond 32 bits")
 	errMessages = fmt.Errorf("more than %d messages", maxMessages)
+	errArgs     = fmt.Errorf("more than %d arguments", maxArgs)
 )
 
 // header is what all frames begin with (SPOE.txt section 3.2).
@@ -53,17 +56,11 @@ func splitFrame(raw []byte) (h header, payload []byte, err error) {
 	return h, b, nil
 }
 
-// scratch is where NOTIFYs are decoded to. It grows for what has come, and is
-// used again once nobody needs what is in it.
-type scratch struct {
-	messages []Message
-	args     []Arg
-}
-
 // decode decodes a LIST-OF-MESSAGES (SPOE.txt section 3.2.6). What it returns
 // shares the memory of b and of s, and is valid until the next reset.
 func (s *scratch) decode(b []byte) ([]Message, error) {
-	first := len(s.messages)
+	s.begin()
+	left := maxArgs
 	for n := 0; len(b) > 0; n++ {
 		if n == maxMessages {
 			return nil, errMessages
@@ -75,43 +72,33 @@ func (s *scratch) decode(b []byte) ([]Message, error) {
 		if len(rest) == 0 {
 			return nil, fmt.Errorf("message %d: %w", n, errShort)
 		}
-		args, rest, i, err := s.decodeArgs(rest[1:], int(rest[0]))
+		args := int(rest[0])
+		if left -= args; left < 0 {
+			return nil, errArgs
+		}
+		rest, i, err := s.decodeArgs(rest[1:], args)
 		if err != nil {
 			return nil, fmt.Errorf("argument %d of message %d: %w", i, n, err)
 		}
-		s.messages = append(s.messages, Message{Name: name, Args: args})
+		s.messages.add(Message{Name: name, Args: s.args.last(args)}, mostMessages)
 		b = rest
 	}
-	if len(s.messages) == first {
-		return nil, nil
-	}
-	return s.messages[first:len(s.messages):len(s.messages)], nil
+	return s.finish(), nil
 }
 
 // decodeArgs decodes n arguments. On error it returns the one it is about.
-func (s *scratch) decodeArgs(b []byte, n int) (args []Arg, rest []byte, at int, err error) {
-	first := len(s.args)
+func (s *scratch) decodeArgs(b []byte, n int) (rest []byte, at int, err error) {
 	for i := range n {
 		var a Arg
 		if a.Name, b, err = cutString(b); err != nil {
-			return nil, nil, i, fmt.Errorf("name: %w", err)
+			return nil, i, fmt.Errorf("name: %w", err)
 		}
 		if a.Value, b, err = cutValue(b); err != nil {
-			return nil, nil, i, fmt.Errorf("value: %w", err)
+			return nil, i, fmt.Errorf("value: %w", err)
 		}
-		s.args = append(s.args, a)
+		s.args.add(a, mostArgs)
 	}
-	if n == 0 {
-		return nil, b, 0, nil
-	}
-	return s.args[first:len(s.args):len(s.args)], b, 0, nil
-}
-
-// reset makes all of s free again. s may be nil.
-func (s *scratch) reset() {
-	if s != nil {
-		s.messages, s.args = s.messages[:0], s.args[:0]
-	}
+	return b, 0, nil
 }
 
 // checkList checks a KV-LIST that fills the rest of a frame, for the codec,

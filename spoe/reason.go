@@ -23,14 +23,14 @@ const (
 	ReasonWriteFailed    Reason = "WRITE_FAILED"     // the peer did not take what was written in time
 	ReasonWriteQueueFull Reason = "WRITE_QUEUE_FULL" // the peer does not read its answers
 	ReasonWedge          Reason = "WEDGE"            // HAProxy has stopped reading its answers, or is about to
-	ReasonServerPanic    Reason = "SERVER_PANIC"     // a hook panicked
+	ReasonServerPanic    Reason = "SERVER_PANIC"     // Config.EndBatch panicked; or another hook did, which ends nothing
 
 	// A NOTIFY that got the answer of Config.Overload.
 	ReasonInFlightLimit     Reason = "IN_FLIGHT_LIMIT"      // Config.MaxInFlight
 	ReasonConnInFlightLimit Reason = "CONN_IN_FLIGHT_LIMIT" // Config.MaxInFlightPerConn
 	ReasonHandlerPanic      Reason = "HANDLER_PANIC"
 	ReasonAnswerEmpty       Reason = "ANSWER_EMPTY"   // no actions
-	ReasonAnswerInvalid     Reason = "ANSWER_INVALID" // an action without kind, scope or name
+	ReasonAnswerInvalid     Reason = "ANSWER_INVALID" // an action without kind or scope, or with a name that HAProxy cannot have
 	ReasonAnswerTooBig      Reason = "ANSWER_TOO_BIG"
 
 	// A NOTIFY without an answer.

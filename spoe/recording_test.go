@@ -282,8 +282,16 @@ func TestRecordings(t *testing.T) {
 			})
 			t.Run("byte by byte", func(t *testing.T) {
 				l := new(listener)
-				s := newRig(t, Config{Handler: l, Pipelining: r.pipelining})
-				got := outlines(r.replay(t, s.pipe().nc, 1))
+				var s *rig
+				var nc net.Conn
+				if r.guarded(t) { // which takes a socket
+					s = serveUnix(t, Config{Handler: l, Pipelining: r.pipelining})
+					nc = s.dial().nc
+				} else {
+					s = newRig(t, Config{Handler: l, Pipelining: r.pipelining})
+					nc = s.pipe().nc
+				}
+				got := outlines(r.replay(t, nc, 1))
 				if diff := gocmp.Diff(want, got); diff != "" {
 					t.Errorf("answers (-want +got):\n%s", diff)
 				}
@@ -295,6 +303,15 @@ func TestRecordings(t *testing.T) {
 			})
 		})
 	}
+}
+
+// guarded reports whether the recorded agent has guarded the connection: it pipelined by its own choice with a HAProxy that does not offer
+// async.
+func (r recording) guarded(t *testing.T) bool {
+	t.Helper()
+	agent := spoken(t, r.said('<'))
+	return r.pipelining == PipeliningAuto && len(agent) > 0 && agent[0].items["capabilities"] == "pipelining" &&
+		!bytes.Contains(r.said('>'), wireText("pipelining,async"))
 }
 
 // faults compares what the server counted with what it must: nothing, unless HAProxy has given up a request.
@@ -406,6 +423,7 @@ func TestRecordingsHoldWhatTheyAreNamedAfter(t *testing.T) {
 					t.Fatal(err)
 				}
 				hold(r.version, fmt.Sprintf("%s: HELLO %q, healthcheck %t", r.name, *h.capabilities, h.healthcheck))
+				hold(r.version, fmt.Sprintf("%s: frames of %d", r.name, *h.maxFrameSize))
 			case 2:
 				s, text, err := decodeDisconnect(raw)
 				if err != nil {
@@ -414,19 +432,25 @@ func TestRecordingsHoldWhatTheyAreNamedAfter(t *testing.T) {
 				hold(r.version, fmt.Sprintf("%s: DISCONNECT %d %q", r.name, s, text))
 			}
 		}
+		if r.guarded(t) {
+			hold(r.version, r.name+": guarded")
+		}
 		if r.mostInFlight() > 1 {
 			hold(r.version, fmt.Sprintf("%s: several in flight", r.name))
 		}
 	}
 	common := []string{
-		"authorize", "concurrent", "disconnect", "healthcheck", "idle", "kinds", "pipelined", "reload", "sequence", "stop", "unanswered",
-		`healthcheck: HELLO "", healthcheck true`, "pipelined: several in flight",
+		"authorize", "concurrent", "crowd", "disconnect", "healthcheck", "idle", "kinds", "pipelined", "plain", "reload", "sequence", "stop", "unanswered",
+		`healthcheck: HELLO "", healthcheck true`, "pipelined: several in flight", "crowd: several in flight", "authorize: frames of 65532", "crowd: frames of 65532",
 	}
 	applet := append([]string{
-		`kinds: HELLO "pipelining,async", healthcheck false`, `idle: DISCONNECT 2 "a timeout occurred"`,
+		`kinds: HELLO "pipelining,async", healthcheck false`, `authorize: HELLO "pipelining,async", healthcheck false`, `plain: HELLO "async", healthcheck false`, `idle: DISCONNECT 2 "a timeout occurred"`,
 		`stop: DISCONNECT 0 "normal"`, `disconnect: DISCONNECT 3 "frame is too big"`,
 	}, common...)
-	mux := append([]string{`kinds: HELLO "pipelining", healthcheck false`, `authorize: HELLO "", healthcheck false`, "unanswered: several in flight"}, common...)
+	mux := append([]string{
+		`kinds: HELLO "pipelining", healthcheck false`, `authorize: HELLO "pipelining", healthcheck false`, `plain: HELLO "", healthcheck false`,
+		"authorize: guarded", "crowd: guarded", "unanswered: several in flight",
+	}, common...)
 	for version, want := range map[string][]string{"2.6": applet, "3.0": applet, "3.2": mux, "3.4": mux} {
 		for _, what := range want {
 			if !held[version][what] {
@@ -435,6 +459,43 @@ func TestRecordingsHoldWhatTheyAreNamedAfter(t *testing.T) {
 		}
 		if connections[version+"reload"] < 2 {
 			t.Errorf("the reload of HAProxy %s has %d connections, want those of the old and of the new process", version, connections[version+"reload"])
+		}
+	}
+}
+
+// The recorded question is that of the example: with every argument that this one names, in its order.
+func TestRecordedQuestionIsThatOfTheExample(t *testing.T) {
+	text, err := os.ReadFile("../haproxy-example/vertex-spoe.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "\nspoe-message authorize\n")
+	block, _, _ = strings.Cut(block, "\n\n")
+	var want []string
+	for _, word := range strings.Fields(block) {
+		if name, _, ok := strings.Cut(word, "="); ok {
+			want = append(want, name)
+		}
+	}
+	for _, r := range recordings(t) {
+		if r.name != "authorize" && r.name != "crowd" {
+			continue
+		}
+		for _, raw := range cutFrames(r.said('>')) {
+			if raw[lenPrefix] != 3 {
+				continue
+			}
+			n, err := decodeNotify(raw, "E")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, a := range n.Messages()[0].Args {
+				got = append(got, a.Name)
+			}
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Fatalf("%s is not of this example; `make record` renews it (-want +got):\n%s", r.path, diff)
+			}
 		}
 	}
 }

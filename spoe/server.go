@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -12,7 +13,11 @@ import (
 	"time"
 )
 
-const shortPause = 5 * time.Millisecond // after a failed accept
+const (
+	shortPause  = 5 * time.Millisecond   // after a failed accept
+	sparedShare = 16                     // of so many connections, one without a HELLO does not have to make room first
+	helloQuiet  = 200 * time.Millisecond // for so long one without a HELLO does not have to make room for files
+)
 
 // Server answers HAProxy's NOTIFYs on any number of listeners.
 type Server struct {
@@ -20,16 +25,15 @@ type Server struct {
 	inFlight atomic.Int64
 	draining atomic.Bool
 	quit     chan struct{} // closed when draining begins
+	over     chan struct{} // closed when draining has no more time
 
-	conning sync.WaitGroup // one goroutine for each connection
+	running sync.WaitGroup // each connection, and each Serve
 
 	scratches scratchPool
 
-	parted      time.Time // when a draining connection that was in use was last let go; guarded by mu
-	watching    sync.Once
-	unguardable atomic.Bool   // ACKs are too long for guarded connections
-	offersMore  sync.Once     // HAProxy has offered longer frames than are accepted
-	giveUp      chan struct{} // closed then
+	parted     time.Time // when a draining connection that was in use was last let go; guarded by mu
+	watching   sync.Once
+	offersMore sync.Once // HAProxy has offered longer frames than are accepted
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -42,10 +46,11 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.contain()
 	return &Server{
 		cfg:       c,
 		quit:      make(chan struct{}),
-		giveUp:    make(chan struct{}),
+		over:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 	}, nil
@@ -54,7 +59,8 @@ func New(c Config) (*Server, error) {
 // Serve accepts connections on l until the server is shut down, and then
 // returns ErrServerClosed, or until l fails. It closes l. It may be called for
 // many listeners at once. Where the process has run out of descriptors or
-// memory, Serve waits and tries again.
+// memory, Serve waits and tries again; what fails for one connection does not
+// concern the others.
 func (s *Server) Serve(l net.Listener) error {
 	defer func() { _ = l.Close() }()
 	if !s.listening(l) {
@@ -65,46 +71,68 @@ func (s *Server) Serve(l net.Listener) error {
 	var told time.Time // when the last failure was logged
 	for {
 		nc, err := l.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			pause = 0
 			s.admit(nc)
-		case s.draining.Load():
-			return ErrServerClosed
-		case !passes(err):
-			return fmt.Errorf("spoe: accept on %s: %w", l.Addr(), err)
-		default:
+			continue
+		}
+		switch {
+		case isLack(err):
 			pause = min(max(2*pause, shortPause), time.Second)
 			if s.shed() {
 				pause = shortPause
 			}
-			s.cfg.Hooks.error(ReasonAccept)
-			if now := time.Now(); now.Sub(told) >= time.Second { // they come by the hundred
-				s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error())
-				told = now
-			}
-			s.wait(pause)
+		case passes(err):
+			pause = shortPause
+		case s.draining.Load():
+			return ErrServerClosed
+		default:
+			return fmt.Errorf("spoe: accept on %s: %w", l.Addr(), err)
 		}
+		s.cfg.Hooks.error(ReasonAccept)
+		if now := time.Now(); now.Sub(told) >= time.Second { // they come by the hundred
+			s.cfg.Log.Warn("cannot accept", "reason", ReasonAccept, "cause", err.Error())
+			told = now
+		}
+		s.wait(pause)
 	}
 }
 
-// passes reports whether an error of Accept may be gone a little later.
-func passes(err error) bool {
-	return slices.ContainsFunc([]error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
-	}, func(passing error) bool { return errors.Is(err, passing) })
+// isLack reports whether an error of Accept says that the process or the system
+// has too much of something open.
+func isLack(err error) bool {
+	return isOneOf(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM)
 }
 
-// wait returns after d, or when the server is shut down.
+// passes reports whether an error of Accept concerns one connection, or the
+// network, which may be back a little later (accept(2)).
+func passes(err error) bool {
+	return isOneOf(err, syscall.ECONNABORTED, syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN,
+		syscall.ENONET, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH, syscall.EPERM)
+}
+
+func isOneOf(err error, codes ...syscall.Errno) bool {
+	var code syscall.Errno
+	return errors.As(err, &code) && slices.Contains(codes, code)
+}
+
+// wait returns after d, or when the server is shut down. A server that drains
+// already does not wait for long.
 func (s *Server) wait(d time.Duration) {
+	quit := s.quit
+	if s.draining.Load() {
+		d, quit = shortPause, s.over
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-s.quit:
+	case <-quit:
 	}
 }
 
+// listening registers l, whose Serve is waited for like a connection: what it
+// accepts last is served too.
 func (s *Server) listening(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,10 +140,12 @@ func (s *Server) listening(l net.Listener) bool {
 		return false
 	}
 	s.listeners[l] = struct{}{}
+	s.running.Add(1)
 	return true
 }
 
 func (s *Server) forget(l net.Listener) {
+	defer s.running.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
@@ -153,47 +183,71 @@ func (s *Server) checkPeer(nc net.Conn) (Reason, error) {
 func (s *Server) start(nc net.Conn) Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining.Load() {
+	if s.isOver() {
 		return ReasonConnGone
 	}
-	if len(s.conns) >= s.cfg.MaxConns && !s.shedLocked() {
+	if len(s.conns) >= s.cfg.MaxConns && !s.shedLocked(0) {
 		return ReasonConnLimit
 	}
 	c := newConn(s, nc)
+	if s.draining.Load() {
+		c.hurry()
+	}
 	s.conns[c] = struct{}{}
 	s.cfg.Hooks.connection(1)
-	s.conning.Go(func() {
+	s.running.Go(func() {
 		defer s.gone(c)
 		c.serve()
 	})
 	return ""
 }
 
-// shed closes the connection that has been idle for longest, and reports
-// whether there was one. HAProxy keeps connections that it has no use for, half
-// a minute and longer, and would keep out the very ones that it needs, those of
-// its health checks among them.
+// shed closes a connection for its descriptor, and reports whether there was
+// one. A connection that has just been accepted may have taken the last, and then
+// accept(2) fails though nobody waits: it has a moment for its HELLO.
 func (s *Server) shed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shedLocked()
+	return s.shedLocked(helloQuiet)
 }
 
-// shedLocked is shed for a caller that holds mu.
-func (s *Server) shedLocked() bool {
-	var oldest *conn
+// shedLocked closes a connection that matters less than one more, and reports
+// whether there was one. Those that are younger than age and have no HELLO are
+// spared. The caller holds mu.
+//
+// First go those without a HELLO, the oldest first: anybody can have many of
+// them. Only the few that have come last are spared, because HAProxy opens many
+// at once and may not have got round to their HELLOs. Then goes the one that has
+// been idle for longest: HAProxy keeps connections that it has no use for, half a
+// minute and longer, and would keep out the very ones that it needs, those of its
+// health checks among them. If none is, the spared ones are left.
+func (s *Server) shedLocked(age time.Duration) bool {
+	var silent, idle *conn
 	var since int64
+	strangers := 0
+	now := time.Now()
 	for c := range s.conns {
-		if at := c.idleSince(); at > 0 && (oldest == nil || at < since) {
-			oldest, since = c, at
+		at, greeted := c.idleSince(), c.greeted.Load()
+		switch {
+		case !greeted && now.Sub(c.born) >= age:
+			strangers++
+			if silent == nil || c.born.Before(silent.born) {
+				silent = c
+			}
+		case greeted && at > 0 && (idle == nil || at < since):
+			idle, since = c, at
 		}
 	}
-	if oldest == nil {
+	victim := idle
+	if silent != nil && (idle == nil || strangers > len(s.conns)/sparedShare) {
+		victim = silent
+	}
+	if victim == nil {
 		return false
 	}
 	s.cfg.Hooks.error(ReasonConnShed)
-	delete(s.conns, oldest)
-	_ = oldest.nc.Close()
+	delete(s.conns, victim)
+	cut(victim.nc)
 	return true
 }
 
@@ -204,59 +258,21 @@ func (s *Server) gone(c *conn) {
 	s.cfg.Hooks.connection(-1)
 }
 
-// watch looks after the connections that are guarded, from the first one on and
-// until the server is shut down.
-func (s *Server) watch() {
-	s.watching.Do(func() { s.conning.Go(s.look) })
-}
-
-func (s *Server) look() {
-	t := time.NewTicker(lookPeriod)
-	defer t.Stop()
-	for giveUp := s.giveUp; ; {
-		end := false
-		select {
-		case <-s.quit:
-			return
-		case <-giveUp:
-			giveUp, end = nil, true
-		case <-t.C:
-		}
-		s.lookOnce(end)
-	}
-}
-
-func (s *Server) lookOnce(end bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		if c.out.look(end) && !end {
-			s.cfg.Log.Warn("haproxy has stopped reading its connection", "reason", ReasonWedge)
-		}
-	}
-}
-
-// giveUpGuarding ends all guarded connections, and has none after them. They end
-// together, so that what was in flight on one is not asked again on another.
-func (s *Server) giveUpGuarding() {
-	if !s.unguardable.Swap(true) {
-		s.cfg.Log.Info("answers are too long for pipelining with this HAProxy: later connections do without")
-		close(s.giveUp)
-	}
-}
-
-// Shutdown drains the server: it closes the listeners, goes on to answer what
-// comes, and closes each connection after an answer that leaves nothing under
-// way, or when nothing has come on it for 200 ms. When ctx ends it closes all of
-// them and returns its cause.
+// Shutdown drains the server: it leaves the listeners, with what waits on those
+// of [Listen] accepted before, but for a socket of systemd. It goes on to answer
+// what comes, and closes each connection after an answer that leaves nothing
+// under way, or when nothing has come on it for 200 ms; those without a HELLO
+// have as long to say it. When ctx ends it closes all of them and returns its
+// cause.
 //
 // Shutdown returns when the goroutine of each connection has ended, and thus not
-// before a handler that blocks. Those that reply later get ErrUndelivered.
+// before a handler that blocks, and when each Serve has. Those that reply later
+// get ErrUndelivered.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
 	ended := make(chan struct{})
 	go func() {
-		s.conning.Wait()
+		s.running.Wait()
 		close(ended)
 	}()
 	select {
@@ -270,32 +286,38 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // Close ends the server without waiting for what is under way, and returns when
-// the goroutine of each connection has ended.
+// the goroutine of each connection and each Serve has ended.
 func (s *Server) Close() error {
 	s.drain()
 	s.closeAll()
-	s.conning.Wait()
+	s.running.Wait()
 	return nil
 }
 
-// drain closes the listeners and makes each connection look whether it is idle.
+// drain leaves the listeners and makes each connection look whether it is idle.
 func (s *Server) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining.Swap(true) {
-		return
-	}
-	close(s.quit)
-	for l := range s.listeners {
-		_ = l.Close()
-	}
-	for c := range s.conns {
-		c.in.wake()
+	for _, l := range s.startDraining() {
+		stopListening(l)
 	}
 }
 
-// part reports whether a connection that is in use may end now: not together with another one. What was on its way on the one is asked
-// again, and must not meet the end of the other.
+// startDraining returns the listeners that are to be left.
+func (s *Server) startDraining() []net.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Swap(true) {
+		return nil
+	}
+	close(s.quit)
+	for c := range s.conns {
+		c.hurry()
+	}
+	return slices.Collect(maps.Keys(s.listeners))
+}
+
+// part reports whether a connection that is in use may end now: not together
+// with another one. What was on its way on the one is asked again, and must not
+// meet the end of the other.
 func (s *Server) part(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,11 +328,27 @@ func (s *Server) part(now time.Time) bool {
 	return true
 }
 
-// closeAll ends every connection.
+// closeAll ends every connection, and lets none come any more.
 func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.isOver() {
+		close(s.over)
+	}
+	for l := range s.listeners {
+		_ = l.Close()
+	}
 	for c := range s.conns {
-		_ = c.nc.Close()
+		cut(c.nc)
+	}
+}
+
+// isOver reports whether closeAll has been called. The caller holds mu.
+func (s *Server) isOver() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
 	}
 }

@@ -123,6 +123,151 @@ func TestShutdownWaitsAMomentForTheNextNotify(t *testing.T) {
 	}
 }
 
+// A connection that has been accepted is served, though the drain begins before its HELLO has come.
+func TestShutdownWaitsAMomentForTheHello(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before time.Duration // from the connection to the drain
+		hello  time.Duration // from there to the HELLO, if there is one
+		next   time.Duration // from there to the NOTIFY, if there is one
+		took   time.Duration
+	}{
+		"none comes":                        {0, 0, 0, drainQuiet},
+		"none has come for long":            {time.Second, 0, 0, drainQuiet},
+		"it comes, and nothing else":        {0, time.Millisecond, 0, drainQuiet + time.Millisecond},
+		"it comes, and a NOTIFY":            {0, drainQuiet / 2, drainQuiet / 2, drainQuiet},
+		"it comes at last, and then NOTIFY": {time.Second, drainQuiet - 1, drainQuiet - 1, 2*drainQuiet - 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				p := r.pipe()
+				pass(tt.before)
+				synctest.Wait()
+				start := time.Now()
+				done := make(chan error, 1)
+				go func() { done <- r.srv.Shutdown(t.Context()) }()
+				if tt.hello > 0 {
+					pass(tt.hello)
+					p.hello("")
+				}
+				if tt.next > 0 {
+					pass(tt.next)
+					p.send(wireNotify(2, 1))
+					p.ack(2, 1)
+				}
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				if got := time.Since(start); got != tt.took {
+					t.Errorf("got %v, want %v", got, tt.took)
+				}
+				if got := r.counted(); len(got) != 0 {
+					t.Errorf("got errors %v, want none", got)
+				}
+			})
+		})
+	}
+}
+
+// slowAccept is a listener of ours that accepts nobody before it may.
+type slowAccept struct {
+	drainer
+	asked, may chan struct{}
+}
+
+func (l slowAccept) Accept() (net.Conn, error) {
+	select {
+	case l.asked <- struct{}{}:
+	default:
+	}
+	<-l.may
+	return l.drainer.Accept()
+}
+
+// Who has connected before the drain is served, although nobody has accepted the connection then.
+func TestShutdownServesTheBacklog(t *testing.T) {
+	for name, address := range map[string]string{"unix socket": shortDir(t) + "/s", "TCP": "127.0.0.1:0"} {
+		for after, replaced := range map[string]bool{"": false, " that another process has taken over": true} {
+			t.Run(name+after, func(t *testing.T) {
+				const waiting = 20
+				r := newRig(t, Config{})
+				l := slowAccept{listenOn(t, address).(drainer), make(chan struct{}, 1), make(chan struct{})}
+				r.serve(l)
+				<-l.asked
+				var peers []*peer
+				for range waiting {
+					peers = append(peers, dialTo(t, l.Addr()))
+				}
+				if replaced {
+					defer func(l net.Listener) { _ = l.Close() }(listenOn(t, l.Addr().String()))
+				}
+				done := make(chan error, 1)
+				go func() { done <- r.srv.Shutdown(t.Context()) }()
+				<-r.srv.quit
+				close(l.may)
+				for _, p := range peers {
+					p.hello("")
+				}
+				for _, p := range peers {
+					p.works()
+				}
+				for _, p := range peers {
+					p.closed()
+					_ = p.nc.Close()
+				}
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// A drain that has not the time to serve the backlog ends all the same.
+func TestShutdownEndsWhileItAcceptsTheBacklog(t *testing.T) {
+	r := newRig(t, Config{})
+	l := slowAccept{listenOn(t, shortDir(t)+"/s").(drainer), make(chan struct{}, 1), make(chan struct{})}
+	r.serve(l)
+	<-l.asked
+	p := dialTo(t, l.Addr())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("no time")
+	cancel(cause)
+	done := make(chan error, 1)
+	go func() { done <- r.srv.Shutdown(ctx) }()
+	<-r.srv.over
+	close(l.may)
+	if err := <-done; !errors.Is(err, cause) {
+		t.Errorf("got error %v, want %v", err, cause)
+	}
+	p.dropped()
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+func listenOn(t testing.TB, address string) net.Listener {
+	t.Helper()
+	l, err := Listen(t.Context(), address, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func dialTo(t testing.TB, addr net.Addr) *peer {
+	t.Helper()
+	nc, err := net.Dial(addr.Network(), addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	return &peer{t, nc}
+}
+
 func TestShutdownDoesNotWaitBeyondTheDeadlineOfNotifies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoarder()

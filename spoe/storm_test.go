@@ -1,11 +1,14 @@
 package spoe
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,20 +24,30 @@ func TestTenThousandConnectionsOpenedAndDropped(t *testing.T) {
 	const callers, each = 8, 1250
 	openings := [][]byte{nil, []byte("GET / HTTP/1.1\r\n\r\n"), {0x16, 3, 1, 2, 0, 1, 0}, haproxyHello(16380, ""), append(haproxyHello(16380, ""), wireNotify(1, 1)[:9]...)}
 	var group sync.WaitGroup
+	var made, full atomic.Int64
 	for range callers {
 		group.Go(func() {
 			for i := range each {
 				nc, err := net.Dial("unix", r.path)
-				if err != nil { // the backlog is full: the next one may have better luck
+				for errors.Is(err, syscall.EAGAIN) { // the backlog is full
+					full.Add(1)
 					runtime.Gosched()
-					continue
+					nc, err = net.Dial("unix", r.path)
 				}
+				if err != nil {
+					t.Errorf("connection %d: %v", i, err)
+					return
+				}
+				made.Add(1)
 				_, _ = nc.Write(openings[i%len(openings)])
 				_ = nc.Close()
 			}
 		})
 	}
 	group.Wait()
+	if got := made.Load(); got != callers*each {
+		t.Errorf("%d connections were made, want %d; the backlog was full %d times", got, callers*each, full.Load())
+	}
 	r.await("all are gone", func() bool { return r.conns == 1 })
 
 	honest.send(wireNotify(1, 1))

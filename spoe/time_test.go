@@ -132,6 +132,7 @@ func TestQueuedAnswersAreDroppedAtTheirDeadline(t *testing.T) {
 		pass(900 * time.Millisecond) // nobody reads: the first answer is being written
 		p.ack(1, 1)
 		p.silent(time.Minute)
+		synctest.Wait()
 		if diff := cmp.Diff([]bool{false, false, false}, replied.undelivered()); diff != "" {
 			t.Error(diff)
 		}
@@ -143,6 +144,29 @@ func TestQueuedAnswersAreDroppedAtTheirDeadline(t *testing.T) {
 		}
 		p.send(wireNotify(4, 1))
 		p.ack(4, 1)
+		_ = r.srv.Close()
+	})
+}
+
+// The clock goes on while the peer makes a batch wait: what is behind is looked
+// at again before it is written.
+func TestAnswersBehindASlowWriteAreDroppedAtTheirDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := SetString(ScopeRequest, "a", strings.Repeat("x", 9000)) // two do not share a write
+		r := newRig(t, Config{Handler: answering(long)})
+		p := r.pipe()
+		p.hello("pipelining,async")
+		p.send(wireNotify(1, 1), wireNotify(2, 1), wireNotify(3, 1), wireNotify(4, 1))
+		for i := range uint64(2) {
+			pass(DefaultTimeout - time.Millisecond) // of each write
+			p.ack(i+1, 1)
+		}
+		p.silent(time.Minute)
+		if diff := cmp.Diff(map[Reason]int{ReasonLate: 2}, r.counted()); diff != "" {
+			t.Error(diff)
+		}
+		p.send(wireNotify(5, 1))
+		p.ack(5, 1)
 		_ = r.srv.Close()
 	})
 }

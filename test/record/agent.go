@@ -36,10 +36,11 @@ func long() []spoe.Action {
 	}, short()...)
 }
 
-// ServeSPOE answers at once, but for requests to /together, which it answers when all have come, the last first, and to /never.
+// ServeSPOE answers at once, but for requests to /together and crowdPath, which it answers when all have come, the last first, and to
+// /never.
 func (a *agent) ServeSPOE(ctx context.Context, n *spoe.Notify, reply spoe.Reply) {
 	switch pathOf(n) {
-	case "/together":
+	case "/together", crowdPath:
 		a.gather(reply)
 	case "/never":
 		context.AfterFunc(ctx, func() { _ = reply(short()) }) // too late to be written
@@ -54,7 +55,10 @@ func pathOf(n *spoe.Notify) string {
 	if len(n.Messages()) == 0 {
 		return ""
 	}
-	path, _ := n.Messages()[0].Arg("path")
+	path, ok := n.Messages()[0].Arg("path")
+	if !ok {
+		path, _ = n.Messages()[0].Arg("uri") // of the example
+	}
 	text, _ := path.Text()
 	return text
 }

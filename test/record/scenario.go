@@ -16,6 +16,7 @@ type scenario struct {
 	example    bool                     // with the files of haproxy-example, not with our own
 	checks     bool                     // what is recorded are the health checks, else everything but them
 	master     bool                     // HAProxy is a master and its worker
+	plain      bool                     // HAProxy must not pipeline
 	impatient  bool                     // HAProxy gives up a connection after a second without use
 	spoil      func(said []byte) []byte // see newTap
 	run        func(ctx context.Context, s *stage) error
@@ -25,8 +26,10 @@ func scenarios() []scenario {
 	return []scenario{
 		{name: "healthcheck", about: "a health check", pipelining: spoe.PipeliningAuto, checks: true, run: untilChecked},
 		{name: "authorize", about: "the question of haproxy-example, asked twice", pipelining: spoe.PipeliningAuto, example: true, run: authorize},
+		{name: "crowd", about: "four questions of haproxy-example at once after others; their ACKs in reverse order", pipelining: spoe.PipeliningAuto, example: true, run: crowd},
 		{name: "kinds", about: "arguments of every type", pipelining: spoe.PipeliningAuto, run: asking("/kinds")},
 		{name: "sequence", about: "three requests one after the other", pipelining: spoe.PipeliningAuto, run: asking("/one", "/two", "/three")},
+		{name: "plain", about: "three requests one after the other, of a HAProxy with `no option pipelining`", pipelining: spoe.PipeliningAuto, plain: true, run: asking("/one", "/two", "/three")},
 		{name: "pipelined", about: "four requests at once after others; their ACKs in reverse order", pipelining: spoe.PipeliningOn, run: burst("/together")},
 		{name: "concurrent", about: "four requests at once after others, without pipelining", pipelining: spoe.PipeliningOff, run: burst("/soon")},
 		{name: "unanswered", about: "a request that gets no answer, and another", pipelining: spoe.PipeliningOff, run: asking("/never", "/after")},
@@ -61,6 +64,19 @@ func authorize(ctx context.Context, s *stage) error {
 		return err
 	}
 	return asking(examplePath, examplePath)(ctx, s)
+}
+
+// crowd asks many of the example's questions at once.
+func crowd(ctx context.Context, s *stage) error {
+	if err := s.up(ctx); err != nil {
+		return err
+	}
+	for range warmth {
+		if err := s.ask(ctx, examplePath); err != nil {
+			return err
+		}
+	}
+	return s.askAtOnce(ctx, together, crowdPath)
 }
 
 // warmth is how many requests make HAProxy up to 3.0 believe that one connection will do for the few to come.

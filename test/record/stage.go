@@ -110,14 +110,17 @@ func (s *stage) configure(example string, sc scenario) (arguments, env []string,
 		}
 		return []string{"-f", base, "-f", filepath.Join(example, "vertex.cfg")}, env, os.WriteFile(base, []byte(oneThread), 0o600)
 	}
-	check, idle := "", "30s"
+	check, idle, pipelining := "", "30s", "option pipelining"
 	if sc.checks {
 		check = "check inter 200ms"
 	}
 	if sc.impatient {
 		idle = "1s"
 	}
-	fill := strings.NewReplacer("DIR", s.dir, "CHECK", check, "IDLE", idle)
+	if sc.plain {
+		pipelining = "no " + pipelining
+	}
+	fill := strings.NewReplacer("DIR", s.dir, "CHECK", check, "IDLE", idle, "PIPELINING", pipelining)
 	err = errors.Join(
 		os.WriteFile(base, []byte(fill.Replace(oneThread+haproxyConfig)), 0o600),
 		os.WriteFile(filepath.Join(s.dir, "spoe.conf"), []byte(fill.Replace(spoeConfig)), 0o600),
@@ -164,6 +167,7 @@ spoe-agent test
 	option var-prefix t
 	option set-on-error err
 	option continue-on-error
+	PIPELINING
 	register-var-names decision status minus yes token
 	timeout hello 1s
 	timeout idle IDLE
@@ -180,8 +184,11 @@ spoe-message short
 	args path=path
 `
 
-// examplePath is a call that the example's HAProxy asks about.
-const examplePath = "/v1/projects/acme-ai/locations/europe-west1/publishers/google/models/gemini-2.5-flash:generateContent"
+// examplePath is a call that the example's HAProxy asks about, and crowdPath one that is answered when all have come.
+const (
+	examplePath = "/v1/projects/acme-ai/locations/europe-west1/publishers/google/models/gemini-2.5-flash:generateContent"
+	crowdPath   = "/v1/projects/acme-ai/locations/europe-west1/publishers/google/models/together:generateContent"
+)
 
 // ask makes a request.
 func (s *stage) ask(ctx context.Context, path string) error { return s.askAtOnce(ctx, 1, path) }
