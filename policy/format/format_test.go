@@ -375,7 +375,8 @@ func FuzzSource(f *testing.F) {
 	for _, text := range texts(f) {
 		f.Add(text)
 	}
-	for _, text := range []string{"a: {b: [c, # d\n e]} # f\n# g\n", "a:\n- b: |2+\n     c\n\n- >\n d\n", "? a\n: 'b\n\n  c'\n", "a: \"b\\\n  c\"\n#", "rules: {z: {models: a, allow: b}}\nversion: 1"} {
+	for _, text := range []string{"a: {b: [c, # d\n e]} # f\n# g\n", "a:\n- b: |2+\n     c\n\n- >\n d\n", "? a\n: 'b\n\n  c'\n", "a: \"b\\\n  c\"\n#", "rules: {z: {models: a, allow: b}}\nversion: 1",
+		"a: |-\n\n", "a: |+\n\n", "a: |{]\n", "a: it\u00a0is\n", "a: b\u3000c\n"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

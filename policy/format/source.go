@@ -122,7 +122,7 @@ func quotedLength(s string) int {
 // plainLength returns how much of s is a text without quotes: lines of it are joined by spaces. It is -1 when it is not there.
 func plainLength(s, text string) int {
 	at := 0
-	for _, word := range strings.Fields(text) {
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }) { // other space is a part of the text
 		at += len(s[at:]) - len(strings.TrimLeft(s[at:], " \t\n"))
 		if !strings.HasPrefix(s[at:], word) {
 			return -1
@@ -179,8 +179,8 @@ func (s *source) block(n *node, indent int) {
 		}
 		at = stop + 1
 	}
-	if kept > 0 {
-		s.scalars = append(s.scalars, span{s.lineEnd(end) + 1, n.end})
+	if start := s.lineEnd(end) + 1; n.end > start {
+		s.scalars = append(s.scalars, span{start, n.end})
 	}
 	n.raw = append(n.raw, mark)
 	for _, text := range lines[:kept] {
