@@ -254,6 +254,9 @@ func (g *guards) walk(e celast.Expr, there []fieldName) {
 		}
 		return
 	}
+	if e.Kind() == celast.IdentKind && (e.AsIdent() == "claims" || e.AsIdent() == bodyType) {
+		g.problems = append(g.problems, g.c.problem(e, e.AsIdent()+" stands alone, and fields that are then read of it may be absent: write "+e.AsIdent()+".NAME"))
+	}
 	for _, child := range celast.NavigateExpr(g.c.ast, e).Children() {
 		g.walk(child, there)
 	}
