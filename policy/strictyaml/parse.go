@@ -130,7 +130,7 @@ func treacherous(r rune) bool {
 	case 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069: // directions of writing
 		return true
 	}
-	return r == 0xfeff // byte order mark
+	return r == 0xfeff || r == 0xfffe || r == 0xffff // byte order mark; and two that are no characters of YAML
 }
 
 // addSyntax adds an error of the YAML library as a problem.

@@ -115,7 +115,7 @@ func FuzzQuickReader(f *testing.F) {
 	for _, text := range quickTexts {
 		f.Add(text)
 	}
-	for _, text := range []string{"a: [x\n]\n", "a: b\n c: d\n", "a:\n- - b\n", "a: {b:\n  c}\n", "a: [b ,c]\n", "a: b  \n  # c\nd: e\n", "a: -b\n", "a: [-, b]\n", "a: 'b' \n"} {
+	for _, text := range []string{"a: [x\n]\n", "a: b\n c: d\n", "a:\n- - b\n", "a: {b:\n  c}\n", "a: [b ,c]\n", "a: b  \n  # c\nd: e\n", "a: -b\n", "a: [-, b]\n", "a: 'b' \n", "a: b\uffffc\n"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) { compareReaders(t, text) })
