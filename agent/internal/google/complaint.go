@@ -29,7 +29,7 @@ func readComplaint(body []byte, secrets ...secret.Text) complaint {
 		if !plain(code) || len(code) > 60 {
 			return complaint{}
 		}
-		return complaint{code: code, message: clean(outer.Description, secrets...)}
+		return complaint{code: clean(code, secrets...), message: clean(outer.Description, secrets...)}
 	}
 	var status struct {
 		Message string `json:"message"`

@@ -71,6 +71,9 @@ func parseCredential(text []byte, ends endpoints) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, err = json.Marshal(fields); err != nil { // of a name that stands twice the last alone, and not a mixture of both
+		return nil, errors.New("the file cannot be written as JSON again")
+	}
 	var j credentialJSON
 	if err := json.Unmarshal(text, &j); err != nil {
 		return nil, errors.New("a field is of the wrong JSON type") // err may quote a secret

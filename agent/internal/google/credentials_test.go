@@ -572,6 +572,7 @@ func FuzzParseCredential(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(text)
+		f.Add(append(text[:len(text)-1:len(text)-1], `,"credential_source":{"executable":{"command":"/bin/x"}}}`...)) // for a second time
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := parseCredential(text, endpoints{})

@@ -901,6 +901,7 @@ func TestNoSecretOfAnExchangeIsPrinted(t *testing.T) {
 func FuzzFederated(f *testing.F) {
 	f.Add([]byte(`{"access_token":"a","issued_token_type":"`+accessTokenType+`","token_type":"Bearer","expires_in":3600}`), 200)
 	f.Add([]byte(`{"error":"invalid_grant","error_description":"x"}`), 400)
+	f.Add([]byte(`{"error":"0123456789abcdef"}`), 400)
 	f.Add([]byte(`{"error":{"message":"x","details":[{"reason":"SERVICE_DISABLED","metadata":{"consumer":"projects/1"}}]}}`), 403)
 	r := Request{Exchange: &Exchange{Audience: workload, Mode: Direct}, SubjectExpiry: time.Now().Add(time.Hour), Subject: secret.New("0123456789abcdef")}
 	s := &sts{endpoint: "https://sts.test"}
