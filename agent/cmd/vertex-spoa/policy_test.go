@@ -93,6 +93,9 @@ issuers: {i: {url: "https://i.example.com", audience: [b, a]}}
 		if err != nil {
 			return
 		}
+		if _, err := format.Source("policy.yaml", []byte(text)); err != nil && strings.Contains(err.Error(), "cannot be formatted") {
+			return // as a key on two lines
+		}
 		if diff := sameMeaning(before, formatted(t, dir)); diff != "" {
 			t.Errorf("(-before +after):\n%s", diff)
 		}

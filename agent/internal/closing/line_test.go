@@ -199,6 +199,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`<134>1 - - - - - [a b="\]"] {"id":"é","x":[{},[],null,true,false,-0.5e+3,"\u00e9\n"],"st":-1}`))
 	f.Add([]byte("<6>2026 {\"st\":-1,\"t_active\":0 , \"id\" : \"\"}\r\n"))
 	f.Add([]byte("{\"x\":\"\\u001\x10\"}"))
+	f.Add([]byte(`{"x":` + strings.Repeat(`[{"x":`, maxDepth/2) + `1` + strings.Repeat(`}]`, maxDepth/2) + `}`))
 	f.Fuzz(func(t *testing.T, message []byte) {
 		l, err := parse(message)
 		if err != nil {
@@ -247,7 +248,7 @@ func checkRefusal(t *testing.T, message []byte, err error) {
 		return
 	}
 	object, _ := body(message)
-	if !json.Valid(object) || bytes.IndexByte(object, '\\') >= 0 || bytes.Count(object, []byte("[")) >= maxDepth || bytes.Count(object, []byte("{")) >= maxDepth {
+	if !json.Valid(object) || bytes.IndexByte(object, '\\') >= 0 || bytes.Count(object, []byte("["))+bytes.Count(object, []byte("{")) > maxDepth {
 		return
 	}
 	t.Fatalf("refused %q", object)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
@@ -49,10 +50,16 @@ func FuzzVerify(f *testing.F) {
 				}
 				continue
 			}
+			if lastSecond(got) {
+				continue
+			}
 			checkAccepted(t, got, strings.TrimLeft(a[len("Bearer"):], " "))
 		}
 	})
 }
+
+// lastSecond reports whether a token has less than a second left. Of its end the other libraries drop the fraction.
+func lastSecond(id Identity) bool { return now.Sub(id.Expiry) > defaultLeeway-time.Second }
 
 // checkAccepted holds an accepted token against golang-jwt with its own reader, and against encoding/json.
 func checkAccepted(t *testing.T, got Identity, token string) {

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,14 +54,23 @@ func FuzzTokenAgainstJWX(f *testing.F) {
 	f.Add(header.String(), grow(claims.String(), `"\u0073ub":"eve"`), true)
 	f.Add(`{"alg":"EdDSA","kid":"k-EdDSA","crit":["b64"],"b64":false}`, claims.String(), true)
 	f.Add(header.String(), claims.with("iat", json.Number("1e19"), "nbf", json.Number("-1")).String(), true)
+	f.Add(" "+header.String()+"\n", claims.String(), true)
+	f.Add(grow(header.String(), `"x5c":"a"`), claims.with("exp", json.Number(fmt.Sprintf("%d.5", now.Unix()-30))).String(), true)
 	f.Fuzz(func(t *testing.T, header, payload string, edwards bool) {
+		header = strings.Trim(header, " \t\r\n") // jwx verifies a header without the space around it
 		token := compact("ES256", p256Private(), header, payload)
 		if edwards {
 			token = compact("EdDSA", ed25519Seeds(), header, payload)
 		}
 		got, err := v.Verify(context.Background(), secret.New("Bearer "+token), now)
-		if err != nil {
+		if err != nil || lastSecond(got) {
 			return
+		}
+		read, _ := parseObject([]byte(header), wideLimits)
+		for _, name := range []string{"jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"} {
+			if _, there := read[name]; there {
+				return // jwx reads it, and Verify never looks at it
+			}
 		}
 		checkAccepted(t, got, token)
 		want, err := secondOpinion(t, keys, token)

@@ -46,6 +46,9 @@ func compare(t *testing.T, in string) {
 	got := parseTraceParent(in)
 	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": in})
 	want := trace.SpanContextFromContext(ctx)
+	if len(in) == len(sampledBy)+1 && strings.HasPrefix(in, "00-") && strings.HasSuffix(in, "-") { // OpenTelemetry takes a dash at the end for nothing
+		want = trace.SpanContext{}
+	}
 	if got.valid() != want.IsValid() || got.sampled != want.IsSampled() ||
 		trace.TraceID(got.trace) != want.TraceID() || trace.SpanID(got.span) != want.SpanID() {
 		t.Errorf("%q: got %+v, OpenTelemetry has %v %v %v", in, got, want.TraceID(), want.SpanID(), want.TraceFlags())
@@ -55,6 +58,7 @@ func compare(t *testing.T, in string) {
 func FuzzParseTraceParent(f *testing.F) {
 	f.Add(sampledBy)
 	f.Add(unsampledBy)
+	f.Add(sampledBy + "-")
 	f.Add("cc" + sampledBy[2:] + "-x")
 	f.Add("ff" + sampledBy[2:])
 	f.Add(strings.ToUpper(sampledBy))
