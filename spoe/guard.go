@@ -17,7 +17,7 @@ const (
 
 	// stuckAfter is how long nothing may be read of what waits on a guarded
 	// connection, in looks at it.
-	stuckAfter = 3
+	stuckAfter = 6
 	lookPeriod = 100 * time.Millisecond
 )
 

@@ -56,7 +56,7 @@ func TestPipeliningWithHAProxyFrom31NeedsAGuard(t *testing.T) {
 	}
 }
 
-// A HAProxy that does not read what it has asked for loses its connection within a second; one that is slow does not.
+// A HAProxy that does not read what it has asked for loses its connection soon; one that is slow does not.
 func TestConnectionThatIsNotReadIsClosed(t *testing.T) {
 	r := serveUnix(t, Config{})
 	slow, stuck := r.dial(), r.dial()
