@@ -143,7 +143,7 @@ func checkAnswer(t *testing.T, actions []Action, maxFrameSize uint32) {
 	log := strings.ReplaceAll(r.log.String(), "level=DEBUG msg=\"haproxy disconnects\"", "")
 	lines := strings.Count(log, "level=ERROR msg=\"answer cannot be encoded\" ")
 	named := strings.Count(log, "reason="+string(reason)+" cause=")
-	if strings.Count(log, "level=") != len(faults) || lines != len(faults) || reason != "" && named != 1 {
+	if strings.Count(log, "Z level=") != len(faults) || lines != len(faults) || reason != "" && named != 1 {
 		t.Errorf("got log %.500s, want one error for each of %v", log, faults)
 	}
 }

@@ -116,7 +116,7 @@ func courseOf(sent []byte) *course {
 		case n < 7, n > limit:
 			return c
 		case uint64(n)+lenPrefix > uint64(len(sent)):
-			c.givenUp = len(sent) > lenPrefix && sent[lenPrefix] == 3
+			c.givenUp = c.givenUp || len(sent) > lenPrefix && sent[lenPrefix] == 3
 			return c
 		}
 		raw := sent[:lenPrefix+n]

@@ -173,7 +173,7 @@ func compareWithCodec(t *testing.T, raw []byte, n *Notify) {
 // those that are none.
 func anyActions(script []byte, text string) (all []Action) {
 	for i, op := range script {
-		name := text[:min(len(text), i)]
+		name := text[:min(len(text), i+1)]
 		scope := Scope(op >> 4 & 7)
 		switch n := int64(binary.BigEndian.Uint64(append(make([]byte, 8), script[:i+1]...)[i+1:])); op & 15 {
 		case 0, 1, 2:
@@ -188,6 +188,9 @@ func anyActions(script []byte, text string) (all []Action) {
 			all = append(all, SetString(scope, name, strings.Repeat(text, 100)))
 		case 13:
 			all = append(all, Action{op: action.Type(op >> 4), scope: scope, name: name, value: Int(n)})
+			if a := &all[len(all)-1]; a.IsUnset() {
+				a.value = Value{} // which is not written
+			}
 		default:
 			all = append(all, Action{op: action.TypeSetVar, scope: scope, name: name, value: Binary([]byte(text))})
 		}

@@ -254,7 +254,7 @@ func FuzzRecord(f *testing.F) {
 	s := schema(f)
 	mask := masker(f, "subject=hmac,src=drop,claims=drop,detail=hmac")
 	f.Fuzz(func(t *testing.T, a, b string, claims, body []byte, n, when int64, flag bool) {
-		at := time.Unix(when%250_000_000_000, n%1_000_000_000)
+		at := time.Unix(when%250_000_000_000, n%1_000_000_000).UTC()
 		if at.Year() < 0 || at.Year() > 9999 {
 			at = time.Unix(0, 0)
 		}
