@@ -156,7 +156,7 @@ func TestAFailedWriteIsToldToEveryLineOfItsBatch(t *testing.T) {
 func TestAStuckSinkRefusesFurtherLinesInsteadOfKeepingThem(t *testing.T) {
 	s := newSink()
 	s.gate, s.inside = make(chan struct{}), make(chan struct{}, 1)
-	l := New(s)
+	l := newLog(s, Options{Patience: time.Minute})
 	ignore := func(error) {}
 	l.Append(record("stuck"), ignore)
 	go l.Flush()
