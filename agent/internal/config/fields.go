@@ -40,7 +40,7 @@ var fields = []Field{ // a table, never written
 		func(c *Config, s string) error { return duration(&c.SPOE.Timeout, s, 10*time.Millisecond, time.Minute) }},
 	{"spoe.pipelining", "auto", "auto announces pipelining where it is safe with that HAProxy; on and off force it.",
 		func(c *Config, s string) error { return oneOf(&c.SPOE.Pipelining, s, "auto", "on", "off") }},
-	{"spoe.max_connections", "4096", "Connections from HAProxy, or fewer if the process may not open so many files. One more takes the place of the one idle for longest, or is closed.",
+	{"spoe.max_connections", "4096", "Connections from HAProxy, or fewer if the process may not open so many files. One more takes the place of one that has not said HELLO or has been idle for longest, or is closed.",
 		func(c *Config, s string) error { return number(&c.SPOE.MaxConnections, s, 1) }},
 	{"spoe.max_in_flight", "8192", "Requests without an answer in all; one more is denied OVERLOADED.",
 		func(c *Config, s string) error { return number(&c.SPOE.MaxInFlight, s, 1) }},
