@@ -26,6 +26,7 @@ type rig struct {
 	when    map[Reason]time.Duration // of the last error, since the rig was made
 	sent    map[string]int
 	conns   int
+	came    int // connections in all, those that are gone too
 	flying  int
 	changed chan struct{}
 
@@ -72,7 +73,7 @@ func newRig(t testing.TB, c Config) *rig {
 	}
 	c.Log = slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c.Hooks = Hooks{
-		Connection: func(d int) { r.note(func() { r.conns += d }) },
+		Connection: func(d int) { r.note(func() { r.conns += d; r.came += max(d, 0) }) },
 		Frame:      func(k string) { r.note(func() { r.sent[k]++ }) },
 		Error:      func(k string) { r.note(func() { r.errors[Reason(k)]++; r.when[Reason(k)] = time.Since(born) }) },
 		Notify:     func(time.Duration) {},

@@ -48,14 +48,15 @@ func TestTenThousandConnectionsOpenedAndDropped(t *testing.T) {
 	if got := made.Load(); got != callers*each {
 		t.Errorf("%d connections were made, want %d; the backlog was full %d times", got, callers*each, full.Load())
 	}
-	r.await("all are gone", func() bool { return r.conns == 1 })
+	// Some may wait in the backlog when those before them are gone.
+	r.await("all have come and are gone", func() bool { return r.came == 1+callers*each && r.conns == 1 })
 
 	honest.send(wireNotify(1, 1))
 	honest.ack(1, 1)
 	if got := settle(before + 2); got > before+2 {
 		t.Errorf("%d goroutines, %d before", got, before)
 	}
-	if got := liveHeap(); got > heap+8<<20 {
+	if got := liveHeap(); got > heap+4<<20 {
 		t.Errorf("%d bytes live, %d before", got, heap)
 	}
 }
@@ -119,7 +120,9 @@ func settle(n int) int {
 	return runtime.NumGoroutine()
 }
 
+// liveHeap returns the bytes in use. What lies in pools is forgotten by the second collection.
 func liveHeap() uint64 {
+	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
