@@ -74,6 +74,7 @@ type Log struct {
 	told     bool          // the owners were told
 	spared   bool          // the writer was given a grace
 	stuck    bool          // from then until the write comes back
+	closing  bool          // Close was called; no line is taken any more
 	closed   bool
 	next     sink       // takes the place of sink when the write under way is over; nil if there is none
 	ended    bool       // sink was closed under a write that hangs
@@ -181,7 +182,7 @@ func (l *Log) enqueue(line Line, done func(error)) error {
 // refusal is why no line is taken at the moment, or nil.
 func (l *Log) refusal() error {
 	switch {
-	case l.closed:
+	case l.closing:
 		return ErrClosed
 	case l.stuck:
 		return ErrStuck
@@ -261,9 +262,12 @@ func (l *Log) turn() (before sink) {
 	return before
 }
 
-// Close writes what is queued, waits for the write and for the owners, and closes the sink. Later calls of Append are refused, and so are lines that were
-// appended meanwhile without a Flush. A write that hangs is not waited for beyond the log's patience; ErrStuck tells of it.
+// Close writes what is queued, waits for the write and for the owners, and closes the sink. Calls of Append are refused from then on. A
+// write that hangs is not waited for beyond the log's patience; ErrStuck tells of it.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	l.closing = true
+	l.mu.Unlock()
 	l.Flush()
 	expired := false
 	stop := time.AfterFunc(l.patience, func() {
