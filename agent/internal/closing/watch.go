@@ -31,10 +31,10 @@ func (c *Closings) watch(ctx context.Context) {
 		if standing == replaced && !c.table.replaced.Load() && c.socket.streams != nil {
 			r.endStreams()
 		}
-		c.table.replaced.Store(standing == replaced)
 		if standing == vanished || standing == ours && r.hasFailed() {
 			r = c.reopen(ctx, r)
 		}
+		c.table.replaced.Store(standing == replaced)
 		for _, missing := range c.table.expire(c.out.room()) {
 			c.emit(missing)
 		}
