@@ -136,6 +136,7 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 		p.send(wireNotify(uint64(i+1), 1))
 		p.ack(uint64(i+1), 1)
 		peers = append(peers, p)
+		r.await("it waits", func() bool { return idle(r.srv) == i+1 }) // and has begun to before the next one does
 	}
 	peers[0].send(wireNotify(9, 1)) // now the second one has been idle for longest
 	peers[0].ack(9, 1)
