@@ -217,6 +217,7 @@ func TestARevocationDuringVerificationIsNotLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	epoch := s.revocations.Epoch()
 	file := filepath.Join(filepath.Dir(filepath.Dir(w.policy)), "revoked.yaml")
 	if err := os.WriteFile(file, []byte("version: 1\nrevoked:\n  - { issuer: corp, jti: "+e.identity.TokenID+" }\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -228,7 +229,7 @@ func TestARevocationDuringVerificationIsNotLost(t *testing.T) {
 		w.cfg.Revoked.Watch(ctx, time.Millisecond)
 	}()
 	defer func() { cancel(); <-watched }()
-	for epoch := s.revocations.Epoch(); s.revocations.Epoch() == epoch; {
+	for s.revocations.Epoch() == epoch {
 		<-time.After(time.Millisecond)
 	}
 	s.callers.put(c.Digest(), e, now)
