@@ -148,12 +148,11 @@ func (s *server) spoil(w http.ResponseWriter, r *http.Request, say func(http.Res
 }
 
 func (s *server) apply(f Fault, w http.ResponseWriter, r *http.Request, say func(http.ResponseWriter, *refusal)) bool {
-	held := f.hold(r)
-	if f.Reset {
-		reset(r)
-	}
-	if !held || f.Down || f.Reset {
+	if held := f.hold(r); !held || f.Down || f.Reset {
 		s.note(r, Injected, 0)
+		if f.Reset {
+			reset(r)
+		}
 		// This is the way net/http offers to drop a connection without an answer.
 		panic(http.ErrAbortHandler)
 	}
