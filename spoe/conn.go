@@ -18,7 +18,7 @@ const (
 	helloTimeout  = 5 * time.Second        // from accept to a complete HELLO
 	frameTimeout  = 5 * time.Second        // from the first byte of a frame to its last
 	drainQuiet    = 200 * time.Millisecond // from the last byte of a draining connection to its end
-	drainStep     = 10 * time.Millisecond  // between the ends of two draining connections that are in use
+	drainStep     = 10 * time.Millisecond  // from HAProxy's close of a draining connection to the end of another
 	lingerTimeout = 500 * time.Millisecond // from our last byte to the peer's close
 	maxHello      = 4 << 10                // bytes of a HELLO; HAProxy's has about 150
 	maxReads      = 64                     // before a NOTIFY is answered that others are queued behind
@@ -49,6 +49,8 @@ type conn struct {
 	latest       *call // on a connection without pipelining
 	lastDeadline time.Time
 	last         bool      // a NOTIFY has come since the drain began
+	held         time.Time // not to leave before, because of others, or of what waits to be read
+	leave        leave
 	partialSince time.Time // when the frame began that is incomplete
 }
 
@@ -237,14 +239,28 @@ func (c *conn) hurry() {
 func (c *conn) drained(notified bool) bool {
 	c.last = c.last || notified
 	now := time.Now()
-	return !now.Before(c.restUntil()) || c.last && c.inFlight.Load() == 0 && c.srv.part(now)
+	how := leavesIdle
+	if now.Before(c.restUntil()) {
+		if how = leavesUsed; !c.last || c.inFlight.Load() > 0 {
+			return false
+		}
+	}
+	if c.in.waits() || !c.srv.leaves.may(how, now) {
+		c.held = now.Add(drainStep)
+		return false
+	}
+	c.leave = how
+	return true
 }
 
 // restUntil returns when a draining connection has nothing left to wait for.
 func (c *conn) restUntil() time.Time {
 	rest := c.in.at.Add(drainQuiet)
 	if c.inFlight.Load() > 0 && c.lastDeadline.After(rest) {
-		return c.lastDeadline
+		rest = c.lastDeadline
+	}
+	if c.held.After(rest) {
+		return c.held
 	}
 	return rest
 }

@@ -17,8 +17,8 @@ import (
 func TestNotifyReachesTheHandlerAndItsAnswerHAProxy(t *testing.T) {
 	want := NewNotify(12, 3, "E1", Message{"m", []Arg{{"a", Text("x")}}})
 	actions := []Action{SetInt(ScopeTransaction, "status", -1), Unset(ScopeRequest, "token"), SetString(ScopeTransaction, "decision", "deny")}
-	r := serveUnix(t, Config{Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
-		if d, ok := ctx.Deadline(); !ok || time.Until(d) > DefaultTimeout || ctx.Err() != nil {
+	r := serveUnix(t, Config{Timeout: time.Minute, Handler: HandlerFunc(func(ctx context.Context, n *Notify, reply Reply) {
+		if d, ok := ctx.Deadline(); !ok || time.Until(d) > time.Minute || ctx.Err() != nil {
 			t.Errorf("got deadline %v, %v, error %v", d, ok, ctx.Err())
 		}
 		if diff := cmp.Diff(want, n, cmp.AllowUnexported(Notify{}, mark{})); diff != "" {
@@ -242,6 +242,7 @@ func TestAnswersOfOneReadShareWritesOfWholeFrames(t *testing.T) {
 	var mu sync.Mutex
 	var ready []Reply
 	r := newRig(t, Config{
+		Timeout: time.Minute,
 		Handler: HandlerFunc(func(_ context.Context, _ *Notify, reply Reply) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -284,7 +285,9 @@ func TestAnswersOfOneReadShareWritesOfWholeFrames(t *testing.T) {
 }
 
 func TestSlowAnswersAreNotWrittenPiecemeal(t *testing.T) {
-	r := newRig(t, Config{Handler: HandlerFunc(func(_ context.Context, _ *Notify, reply Reply) { go func() { _ = reply(allow) }() })})
+	r := newRig(t, Config{Timeout: time.Minute, Handler: HandlerFunc(func(_ context.Context, _ *Notify, reply Reply) {
+		go func() { _ = reply(allow) }()
+	})})
 	r.path = shortDir(t) + "/s"
 	l := countingListener{listenAt(t, r.path), make(chan *counting, 1)}
 	r.serve(l)

@@ -106,8 +106,12 @@ func (in *intake) begun(t frame.Type) bool {
 // unread reports whether more has come than was read, where the kernel tells.
 // It is asked only where that may be: after a read that took all it had room
 // for, or ended within a frame.
-func (in *intake) unread() bool {
-	if in.raw == nil || !in.full && !in.partial() {
+func (in *intake) unread() bool { return (in.full || in.partial()) && in.waits() }
+
+// waits reports whether something has come that was not read, where the kernel
+// tells.
+func (in *intake) waits() bool {
+	if in.raw == nil {
 		return false
 	}
 	n := 0
@@ -123,6 +127,9 @@ func (in *intake) fill(deadline time.Time) error {
 		return err
 	}
 	n, err := in.conn.Read(in.buf[in.end:])
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		n = in.readLate(in.buf[in.end:])
+	}
 	if n > 0 {
 		in.end += n
 		in.at, in.full = time.Now(), in.end == len(in.buf)
@@ -132,6 +139,26 @@ func (in *intake) fill(deadline time.Time) error {
 		return errWoken
 	}
 	return err
+}
+
+// readLate reads what is there although the deadline has passed: it is not the
+// peer that is late with it but this process, which had no processor. Package
+// net reads nothing any more then.
+func (in *intake) readLate(b []byte) (n int) {
+	if in.raw == nil {
+		return 0
+	}
+	err := in.raw.Control(func(fd uintptr) {
+		for again := true; again; {
+			var err error
+			n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT)
+			again = errors.Is(err, unix.EINTR)
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
 }
 
 // makeRoom makes room for the rest of the frame that has begun, or for the next

@@ -2,6 +2,7 @@ package spoe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -49,6 +50,9 @@ func (s *safeBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// patience is how long a test waits for what must come. Only one that fails waits for so long.
+const patience = time.Minute
 
 var allow = []Action{SetString(ScopeTransaction, "decision", "allow")}
 
@@ -98,7 +102,7 @@ func (r *rig) note(f func()) {
 // await waits until cond holds for what has been counted.
 func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
-	late := time.NewTimer(10 * time.Second)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		r.mu.Lock()
@@ -128,9 +132,10 @@ func (r *rig) counted() map[Reason]int {
 	return maps.Clone(r.errors)
 }
 
-// serveUnix starts a server on a unix socket.
+// serveUnix starts a server on a unix socket. Its clock is the real one: an answer is late only where the test says when.
 func serveUnix(t testing.TB, c Config) *rig {
 	t.Helper()
+	c.Timeout = cmp.Or(c.Timeout, time.Minute)
 	r := newRig(t, c)
 	r.path = filepath.Join(shortDir(t), "s")
 	r.serve(listenAt(t, r.path))

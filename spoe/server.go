@@ -31,7 +31,7 @@ type Server struct {
 
 	scratches scratchPool
 
-	parted     time.Time // when a draining connection that was in use was last let go; guarded by mu
+	leaves     leaves
 	watching   sync.Once
 	offersMore sync.Once // HAProxy has offered longer frames than are accepted
 
@@ -255,6 +255,7 @@ func (s *Server) gone(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	s.leaves.gone(c.leave)
 	s.cfg.Hooks.connection(-1)
 }
 
@@ -313,19 +314,6 @@ func (s *Server) startDraining() []net.Listener {
 		c.hurry()
 	}
 	return slices.Collect(maps.Keys(s.listeners))
-}
-
-// part reports whether a connection that is in use may end now: not together
-// with another one. What was on its way on the one is asked again, and must not
-// meet the end of the other.
-func (s *Server) part(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Sub(s.parted) < drainStep {
-		return false
-	}
-	s.parted = now
-	return true
 }
 
 // closeAll ends every connection, and lets none come any more.
