@@ -151,7 +151,7 @@ func checkAnswer(t *testing.T, actions []Action, maxFrameSize uint32) {
 // raw receives a frame as it is.
 func (p *peer) raw() []byte {
 	p.t.Helper()
-	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
 	var b bytes.Buffer
 	if _, err := parseAgent(io.TeeReader(p.nc, &b)); err != nil {
 		p.t.Fatalf("read: %v", err)

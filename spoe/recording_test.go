@@ -209,7 +209,7 @@ func spell(v Value) string {
 // It speaks only after the server has said what the recorded agent had said by then.
 func (r recording) replay(t *testing.T, nc net.Conn, piece int) []agentFrame {
 	t.Helper()
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(patience))
 	came := make(chan agentFrame, 256)
 	failed := make(chan error, 1)
 	go func() {
@@ -288,7 +288,7 @@ func TestRecordings(t *testing.T) {
 					s = serveUnix(t, Config{Handler: l, Pipelining: r.pipelining})
 					nc = s.dial().nc
 				} else {
-					s = newRig(t, Config{Handler: l, Pipelining: r.pipelining})
+					s = newRig(t, Config{Handler: l, Pipelining: r.pipelining, Timeout: time.Minute})
 					nc = s.pipe().nc
 				}
 				got := outlines(r.replay(t, nc, 1))

@@ -30,7 +30,7 @@ func (p *peer) works() {
 // dropped waits for the end, by a reset where the agent has not read everything.
 func (p *peer) dropped() {
 	p.t.Helper()
-	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
 	if f, err := parseAgent(p.nc); !isNormalEnd(err) {
 		p.t.Fatalf("got frame %d %v and error %v, want the end", f.kind, f.items, err)
 	}

@@ -232,7 +232,7 @@ func (p *peer) send(frames ...[]byte) {
 
 func (p *peer) recv() agentFrame {
 	p.t.Helper()
-	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
 	f, err := parseAgent(p.nc)
 	if err != nil {
 		p.t.Fatalf("read: %v", err)
@@ -264,7 +264,7 @@ func (p *peer) hello(capabilities string) agentFrame {
 // closed waits for the end of the connection, without any more frames.
 func (p *peer) closed() {
 	p.t.Helper()
-	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
 	if f, err := parseAgent(p.nc); !errors.Is(err, io.EOF) {
 		p.t.Fatalf("got frame %d %v and error %v, want the end", f.kind, f.items, err)
 	}
