@@ -162,9 +162,11 @@ func send(t *testing.T, to io.Writer, message string) {
 
 func counted(message string) string { return fmt.Sprintf("%d %s", len(message), message) }
 
+// freePort returns an address that nobody listens on. It is one of this process: on 127.0.0.1 another one might take the port meanwhile.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x3f, pid>>8&0xff, pid&0xff))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -486,6 +488,43 @@ func TestWhatIsInTheSocketIsReadAtTheEnd(t *testing.T) {
 	}
 }
 
+// So it is with a stream.
+func TestWhatIsInAStreamIsReadAtTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s, err := open(t.Context(), "stream+unix@"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, begun, release := 0, make(chan struct{}), make(chan struct{})
+	r := receive(s, func(*socket, []byte) {
+		if messages++; messages == 1 {
+			close(begun)
+			<-release
+		}
+	}, func(err error) { t.Error(err) })
+	conn := dial(t, "unix", path)
+	send(t, conn, counted(sample))
+	<-begun // so that what follows is still in the socket
+	for range 5 {
+		send(t, conn, counted(sample))
+	}
+	_ = s.streams.Close()
+	r.endStreams()
+	r.mu.Lock()
+	for conn := range r.streams { // its time is over at once
+		if err := conn.SetReadDeadline(time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	r.mu.Unlock()
+	close(release)
+	r.work.Wait()
+	r.stop()
+	if messages != 6 {
+		t.Errorf("%d messages, want 6", messages)
+	}
+}
+
 // Before the last of it is read, the other side of a stream is told that nothing more is taken.
 func TestTheEndOfAStreamIsTold(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
@@ -596,7 +635,7 @@ func TestASocketThatIsLeftDeadIsTakenBack(t *testing.T) {
 // untilReplaced waits until the rig knows whether another process gets the lines.
 func untilReplaced(t *testing.T, r *rig, want bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); r.table.replaced.Load() != want; <-time.After(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); r.table.replaced.Load() != want; <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("that another process gets the lines is still %v", !want)
 		}

@@ -128,7 +128,7 @@ func (r *receiver) remove(conn net.Conn) {
 }
 
 func (r *receiver) readStream(conn net.Conn) {
-	for f := newFrames(conn); ; {
+	for f := newFrames(&toTheEnd{Conn: conn, left: maxRest}); ; {
 		m, err := f.next()
 		switch {
 		case err == nil:
@@ -142,6 +142,36 @@ func (r *receiver) readStream(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// maxRest is how much is read of a stream whose time is over, in bytes: one that does not cease to send holds nobody up.
+const maxRest = 4 << 20
+
+// toTheEnd is a stream of which that is read, too, which had come before its time was over. On a machine that is busy that may be much.
+type toTheEnd struct {
+	net.Conn
+	left int // of maxRest
+}
+
+func (c *toTheEnd) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 || c.left <= 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	raw, failed := c.Conn.(syscall.Conn).SyscallConn()
+	if failed != nil {
+		return 0, err
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for n, _, failed = unix.Recvfrom(int(fd), p, unix.MSG_DONTWAIT); errors.Is(failed, unix.EINTR); {
+			n, _, failed = unix.Recvfrom(int(fd), p, unix.MSG_DONTWAIT)
+		}
+	})
+	if n <= 0 {
+		return 0, err
+	}
+	c.left -= n
+	return n, nil
 }
 
 // stop ends the reading and closes the socket. What has reached the socket by then is read.
