@@ -90,7 +90,7 @@ func newWorldWith(t testing.TB, slow chan struct{}) *world {
 		t.Fatal(err)
 	}
 	w.Agent, err = New(Config{PolicyDir: filepath.Dir(w.policy), Keys: http.DefaultClient, Revoked: revoked, Tokens: tokens, Audit: lines, Metrics: NewMetrics(), Log: log,
-		WarmUp: 5 * time.Second})
+		WarmUp: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

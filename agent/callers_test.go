@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -325,7 +326,9 @@ func TestTheSessionIsOfThePolicyInForce(t *testing.T) {
 func TestBrokenTokensAreNeverTakenForRememberedOnes(t *testing.T) {
 	w, good := remembering(t)
 	s := w.current.Load()
-	broken := &identity.Credentials{Authorization: secret.New(good.Authorization.Reveal()[:len(good.Authorization.Reveal())-4] + "AAAA")}
+	text := good.Authorization.Reveal()
+	another := w.token(t, "search-eng", func(c map[string]any) { c["sub"] = "bob" }) // whose signature is never that of the good one
+	broken := &identity.Credentials{Authorization: secret.New(text[:strings.LastIndexByte(text, '.')] + another[strings.LastIndexByte(another, '.'):])}
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {

@@ -84,14 +84,23 @@ func TestAnExchangedTokenGoesWithTheCallersOwn(t *testing.T) {
 				t.Parallel()
 				w, asked := exchanging(t, mode, callers)
 				p := dial(t, w.socket)
-				end := time.Now().Add(2 * time.Second)
-				payload := question(w.token(t, "search-eng", until(time.Until(end))))
-				if got := p.ask(payload); value(got, "decision") != "allow" || value(got, "token") == nil {
-					t.Fatalf("got %v at first", got)
+				var end time.Time
+				var payload []byte
+				for life := 2 * time.Second; ; life *= 2 { // longer on a machine that takes so long for the first answer
+					asked.Store(0)
+					end = time.Now().Add(life)
+					payload = question(w.token(t, "search-eng", until(time.Until(end))))
+					got := p.ask(payload)
+					if value(got, "decision") == "allow" && value(got, "token") != nil {
+						break
+					}
+					if time.Now().Before(end) || life > 10*time.Second {
+						t.Fatalf("got %v at first", got)
+					}
 				}
 				tick := time.NewTicker(20 * time.Millisecond)
 				defer tick.Stop()
-				for range 500 {
+				for time.Since(end) < 10*time.Second {
 					before := time.Now()
 					got := p.ask(payload)
 					switch {
@@ -224,32 +233,36 @@ func TestTheAgentIsReadyWhileAReloadWarmsUp(t *testing.T) {
 	slow := make(chan struct{})
 	w := newWorldWith(t, slow)
 	t.Cleanup(func() { close(slow) })
-	w.cfg.WarmUp = 300 * time.Millisecond
 	w.SetListening(true)
-	w.WarmUp(t.Context())
 	admin := httptest.NewServer(w.Admin(t.Context()))
 	t.Cleanup(admin.Close)
-	answer, err := http.Post(admin.URL+"/reload", "", nil)
-	if err != nil {
-		t.Fatal(err)
+	reload := func() {
+		t.Helper()
+		answer, err := http.Post(admin.URL+"/reload", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		_ = answer.Body.Close()
 	}
-	_, _ = io.Copy(io.Discard, answer.Body)
-	_ = answer.Body.Close()
+	w.cfg.WarmUp = 50 * time.Millisecond
+	w.WarmUp(t.Context())
+	reload()
+	end, tick := time.Now().Add(30*time.Second), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for ; w.readiness().WarmingUp; <-tick.C {
+		if time.Now().After(end) {
+			t.Fatal("the warm-up never ends")
+		}
+	}
+	w.cfg.WarmUp = time.Minute // so that this one lasts while it is looked at, however long that takes
+	reload()
 	if r := w.readiness(); !r.Ready || !r.WarmingUp {
 		t.Errorf("while the policy is warmed up: ready %t, warming up %t", r.Ready, r.WarmingUp)
 	}
 	if got := get(t, admin.URL+"/readyz"); got != http.StatusOK {
 		t.Errorf("got %d while the policy is warmed up, want 200", got)
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for range 200 {
-		if !w.readiness().WarmingUp {
-			return
-		}
-		<-tick.C
-	}
-	t.Error("the warm-up never ends")
 }
 
 func get(t *testing.T, url string) int {

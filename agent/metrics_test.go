@@ -8,13 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
+
+const fetchFailed = `vertex_spoa_key_fetches_total{issuer="gone",result="error"}`
 
 // An issuer that is down from the beginning costs its own callers the service, and nobody else; what is known of its keys can be seen.
 func TestAnIssuerThatIsDownHurtsItsCallersAlone(t *testing.T) {
 	w := newWorld(t)
-	down := httptest.NewServer(http.NotFoundHandler())
-	down.Close()
+	down := httptest.NewServer(http.NotFoundHandler()) // which keeps its port: another process could listen on one that was given back
+	defer down.Close()
 	keys := filepath.Join(filepath.Dir(filepath.Dir(w.policy)), "keys.json")
 	w.writePolicy(t, strings.Replace(fmt.Sprintf(policyText, keys), "issuers:\n", "issuers:\n  gone: { url: "+down.URL+", audience: vertex }\n", 1))
 	if err := w.Reload(); err != nil {
@@ -54,8 +57,12 @@ func TestAnIssuerThatIsDownHurtsItsCallersAlone(t *testing.T) {
 		}
 	}
 	_, metrics := get("/metrics")
+	// A fetch is counted a moment after those who wait for it go on.
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(metrics, fetchFailed) && time.Now().Before(end); <-time.After(time.Millisecond) {
+		_, metrics = get("/metrics")
+	}
 	for _, want := range []string{
-		`vertex_spoa_issuer_keys{issuer="corp"} 1`, `vertex_spoa_key_fetches_total{issuer="gone",result="error"}`,
+		`vertex_spoa_issuer_keys{issuer="corp"} 1`, fetchFailed,
 		`vertex_spoa_issuer_keys_fetched_timestamp_seconds{issuer="corp"} 1.`,
 	} {
 		if !strings.Contains(metrics, want) {

@@ -63,7 +63,7 @@ func record(id string) *Record {
 
 func TestLinesOfABatchShareOneWrite(t *testing.T) {
 	s := newSink()
-	l := New(s)
+	l := newPatient(s)
 	var done int
 	for i := range 5 {
 		l.Append(record(fmt.Sprint(i)), func(err error) {
@@ -88,7 +88,7 @@ func TestLinesOfABatchShareOneWrite(t *testing.T) {
 
 func TestDoneComesAfterTheLineIsInTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	l, err := Open(path)
+	l, err := openPatient(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestDoneComesAfterTheLineIsInTheFile(t *testing.T) {
 func TestFlushDuringAWriteDoesNotWait(t *testing.T) {
 	s := newSink()
 	s.gate, s.inside = make(chan struct{}), make(chan struct{})
-	l := New(s)
+	l := newPatient(s)
 	var wg sync.WaitGroup
 	wg.Add(3)
 	l.Append(record("first"), func(error) { wg.Done() })
@@ -128,7 +128,7 @@ func TestFlushDuringAWriteDoesNotWait(t *testing.T) {
 func TestAFailedWriteIsToldToEveryLineOfItsBatch(t *testing.T) {
 	s := newSink()
 	s.take = 30
-	l := New(s)
+	l := newPatient(s)
 	var errs []error
 	for range 2 {
 		l.Append(record("lost"), func(err error) { errs = append(errs, err) })
@@ -140,11 +140,8 @@ func TestAFailedWriteIsToldToEveryLineOfItsBatch(t *testing.T) {
 	s.mu.Lock()
 	s.take = -1
 	s.mu.Unlock()
-	errs = nil
-	l.Append(record("kept"), func(err error) { errs = append(errs, err) })
-	l.Flush()
-	if len(errs) != 1 || errs[0] != nil {
-		t.Fatalf("done after recovery was told %v, want one nil", errs)
+	if err := waitFor(t, l, record("kept")); err != nil {
+		t.Fatalf("done after recovery was told %v, want nil", err)
 	}
 	last := s.lines()[len(s.lines())-1]
 	var got map[string]any
@@ -183,7 +180,7 @@ func TestAStuckSinkRefusesFurtherLinesInsteadOfKeepingThem(t *testing.T) {
 
 func TestConcurrentWritersLoseNothing(t *testing.T) {
 	s := newSink()
-	l := New(s)
+	l := newPatient(s)
 	const writers, each = 16, 200
 	var answered, wg sync.WaitGroup
 	answered.Add(writers * each)
@@ -221,17 +218,14 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 func TestReopenFollowsARotation(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.jsonl")
-	l, err := Open(path)
+	l, err := openPatient(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(id string) {
-		l.Append(record(id), func(err error) {
-			if err != nil {
-				t.Error(err)
-			}
-		})
-		l.Flush()
+		if err := waitFor(t, l, record(id)); err != nil {
+			t.Error(err)
+		}
 	}
 	put("before")
 	if err := os.Rename(path, path+".1"); err != nil {
@@ -282,13 +276,14 @@ func TestATornLineOfAnotherProcessCostsNoLineOfOurs(t *testing.T) {
 		}
 	}
 	tear()
-	l, err := Open(path)
+	l, err := openPatient(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"after a torn line", "after a whole line"} {
-		l.Append(record(id), func(error) {})
-		l.Flush()
+		if err := waitFor(t, l, record(id)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tear()
 	l.Append(record("after another torn line"), func(error) {})
@@ -317,7 +312,7 @@ func TestTwoProcessesShareTheFile(t *testing.T) {
 	var group sync.WaitGroup
 	const each = 2000
 	for i := range 2 {
-		l, err := Open(path) // each has a file of its own, as two processes do
+		l, err := openPatient(path) // each has a file of its own, as two processes do
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -134,7 +134,7 @@ func TestWhatIsMaskedIsNotInTheDetail(t *testing.T) {
 
 func TestTheLogMasks(t *testing.T) {
 	s := newSink()
-	l := newLog(s, Options{Masker: masker(t, " subject=hmac , src=drop,claims=drop")})
+	l := newLog(s, Options{Patience: patient, Masker: masker(t, " subject=hmac , src=drop,claims=drop")})
 	r := &Record{ID: "i", Subject: "alice", Source: "192.0.2.1", Claims: []byte(`{"email":"alice"}`)}
 	l.Append(r, func(error) {})
 	l.Append(&Closing{ID: "i", Subject: "alice"}, func(error) {})

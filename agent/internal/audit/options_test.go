@@ -2,6 +2,7 @@ package audit
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestOnWriteIsToldOfEveryWrite(t *testing.T) {
 	var got []write
 	full := errors.New("full")
 	sink := &faulty{}
-	l := newLog(sink, Options{OnWrite: func(d time.Duration, lines int, err error) {
+	l := newLog(sink, Options{Patience: patient, OnWrite: func(d time.Duration, lines int, err error) {
 		if d < 0 || d > time.Minute {
 			t.Errorf("a write took %s", d)
 		}
@@ -38,10 +39,13 @@ func TestOnWriteIsToldOfEveryWrite(t *testing.T) {
 		if sink.err = nil; i == 1 {
 			sink.err = full
 		}
+		var telling sync.WaitGroup // a write after a slow one is on another goroutine
+		telling.Add(lines)
 		for range lines {
-			l.Append(&Record{ID: "id"}, func(error) {})
+			l.Append(&Record{ID: "id"}, func(error) { telling.Done() })
 		}
 		l.Flush()
+		telling.Wait()
 	}
 	if diff := cmp.Diff([]write{{1, nil}, {3, full}, {2, nil}}, got, cmp.AllowUnexported(write{}), cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
 		t.Error(diff)

@@ -266,7 +266,7 @@ func FuzzRecord(f *testing.F) {
 		c := &Closing{Time: at, ID: a, Attempt: n, Missing: flag, Unjoined: !flag, DecisionTime: at, Subject: b, Termination: a, Status: int(n), BytesIn: n,
 			Flags: []string{a, b}, Usage: &Usage{n, -n, n, n, n}}
 		plain := newSink()
-		for _, o := range []Options{{}, {Masker: mask}, {Chain: true}} {
+		for _, o := range []Options{{Patience: patient}, {Patience: patient, Masker: mask}, {Patience: patient, Chain: true}} {
 			l := newLog(plain, o)
 			for _, line := range []Line{r, c, &Undelivered{Time: at, ID: a, Attempt: n}} {
 				l.Append(line, func(err error) {

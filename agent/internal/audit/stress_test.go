@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -103,6 +104,22 @@ func (p *promises) owner(id string) func(error) {
 	}
 }
 
+// await waits until every owner was told something.
+func (p *promises) await(t *testing.T) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		p.mu.Lock()
+		told, asked := len(p.told), p.asked
+		p.mu.Unlock()
+		if told == asked {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%d owners of %d were told within 10 s of the end", told, asked)
+		}
+	}
+}
+
 // Whatever the sink does and whoever flushes meanwhile, each owner is told once, is told that all is well only of a line that is whole in
 // what the sink took, and finds every allow that it was not told of marked.
 func TestAnySinkAndAnyOrder(t *testing.T) {
@@ -151,6 +168,7 @@ func storm(t *testing.T, seed uint64, chained bool) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
+	p.await(t) // Close waits no longer than the patience
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, fault := range s.faults {
@@ -286,32 +304,34 @@ func TestEveryReopenDuringAHangIsWell(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	s := &stubborn{release: make(chan struct{})}
-	l := newLog(s, Options{Path: path, Patience: time.Millisecond})
-	told := make(chan error, 1)
-	l.Append(record("first"), func(err error) { told <- err })
-	var flushing sync.WaitGroup
-	flushing.Go(l.Flush)
-	if err := <-told; !errors.Is(err, ErrStuck) {
-		t.Fatalf("got %v, want ErrStuck", err)
-	}
-	before := descriptors(t)
-	for range 5 {
-		if err := l.Reopen(); err != nil {
-			t.Errorf("reopen: %v", err)
+	synctest.Test(t, func(t *testing.T) { // where Close is as patient as it takes
+		s := &stubborn{release: make(chan struct{})}
+		l := newLog(s, Options{Path: path, Patience: time.Millisecond})
+		told := make(chan error, 1)
+		l.Append(record("first"), func(err error) { told <- err })
+		var flushing sync.WaitGroup
+		flushing.Go(l.Flush)
+		if err := <-told; !errors.Is(err, ErrStuck) {
+			t.Fatalf("got %v, want ErrStuck", err)
 		}
-	}
-	if n := descriptors(t) - before; n != 1 {
-		t.Errorf("%d further descriptors, want 1", n)
-	}
-	close(s.release)
-	flushing.Wait()
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if s.closed != 1 {
-		t.Errorf("the sink before was closed %d times", s.closed)
-	}
+		before := descriptors(t, path)
+		for range 5 {
+			if err := l.Reopen(); err != nil {
+				t.Errorf("reopen: %v", err)
+			}
+		}
+		if n := descriptors(t, path) - before; n != 1 {
+			t.Errorf("%d further descriptors, want 1", n)
+		}
+		close(s.release)
+		flushing.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if s.closed != 1 {
+			t.Errorf("the sink before was closed %d times", s.closed)
+		}
+	})
 }
 
 // stubborn is a sink whose writes hang although it is closed, as those to a file do.
@@ -332,14 +352,25 @@ func (s *stubborn) Close() error {
 	return nil
 }
 
-// descriptors is how many files the process has open.
-func descriptors(t *testing.T) int {
+// descriptors is how many descriptors of a file the process has. Others may come and go meanwhile, as those that a test before has left to the
+// garbage collector.
+func descriptors(t *testing.T, path string) int {
 	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
+	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(all)
+	all, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(all) == 0 {
+		t.Fatalf("descriptors: %v, %v", all, err)
+	}
+	n := 0
+	for _, fd := range all {
+		if to, _ := os.Readlink(fd); to == path {
+			n++
+		}
+	}
+	return n
 }
 
 // A line that is too long for the sink says nothing of the sink, wherever it stands.

@@ -56,7 +56,7 @@ func put(l *Log, id string) {
 
 // childStdout writes a line to standard output for each line that it reads.
 func childStdout() int {
-	l, err := Open("-")
+	l, err := openPatient("-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -143,10 +143,12 @@ func TestStandardOutputOfAnyKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs, ours := os.NewFile(uintptr(ends[0]), "theirs"), os.NewFile(uintptr(ends[1]), "ours")
+	defer ours.Close()
 	file, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer file.Close()
 	for _, tt := range []struct {
 		name   string
 		stdout *os.File
@@ -184,7 +186,7 @@ func TestStandardOutputOfAnyKind(t *testing.T) {
 // childLimit writes to a file that may grow by so much only, and then by more: a full disk that becomes free again, without a disk.
 func childLimit(path string) int {
 	signal.Ignore(syscall.SIGXFSZ)
-	l, err := OpenWith(Options{Path: path, Chain: true})
+	l, err := OpenWith(Options{Path: path, Chain: true, Patience: patient})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -266,7 +268,7 @@ func TestADeletedFileIsReplaced(t *testing.T) {
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.jsonl")
-			l, err := Open(path)
+			l, err := openPatient(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +296,7 @@ func TestADeletedFileWhoseFolderIsGone(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Open(filepath.Join(dir, "audit.jsonl"))
+	l, err := openPatient(filepath.Join(dir, "audit.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +318,7 @@ func TestADeletedFileWhoseFolderIsGone(t *testing.T) {
 // logrotate's copytruncate: what follows the cut begins the file anew, without a gap of zeros.
 func TestATruncatedFileGoesOnAtItsBeginning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	l, err := OpenWith(Options{Path: path, Chain: true})
+	l, err := OpenWith(Options{Path: path, Chain: true, Patience: patient})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +356,7 @@ func TestATruncatedFileGoesOnAtItsBeginning(t *testing.T) {
 
 func TestDevicesAreSinks(t *testing.T) {
 	for path, want := range map[string]error{"/dev/null": nil, "/dev/full": syscall.ENOSPC} {
-		l, err := Open(path)
+		l, err := openPatient(path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func key(t testing.TB, fill byte) Key {
 func chained(t testing.TB, k Key, n int) []string {
 	t.Helper()
 	s := newSink()
-	l := newLog(s, Options{Chain: true, ChainKey: k})
+	l := newLog(s, Options{Chain: true, ChainKey: k, Patience: patient})
 	for i := range n {
 		l.Append(record(fmt.Sprint(i+1)), func(err error) {
 			if err != nil {
@@ -197,7 +197,7 @@ func TestChainsAcrossFilesAndProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	open := func() *Log {
 		t.Helper()
-		l, err := OpenWith(Options{Path: path, Chain: true})
+		l, err := OpenWith(Options{Path: path, Chain: true, Patience: patient})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,7 @@ func TestChainsOfProcessesThatWriteAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	var group sync.WaitGroup
 	for i := range 3 {
-		l, err := OpenWith(Options{Path: path, Chain: true, ChainKey: key(t, 3)})
+		l, err := OpenWith(Options{Path: path, Chain: true, ChainKey: key(t, 3), Patience: patient})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -221,7 +221,7 @@ func TestEveryKindOfCredentialFile(t *testing.T) {
 	}{
 		"a file":                {external(file), ".federated", BaseInfo{Kind: "external_account", Source: "file", Account: pool}},
 		"a URL":                 {external(object{"url": p.url + "/subject", "headers": object{"Metadata": "True"}, "format": object{"type": "json", "subject_token_field_name": "token"}}), ".federated", BaseInfo{Kind: "external_account", Source: "url", Account: pool}},
-		"an executable":         {external(object{"executable": object{"command": command, "timeout_millis": 5000}}), ".federated", BaseInfo{Kind: "external_account", Source: "executable", Account: pool}},
+		"an executable":         {external(object{"executable": object{"command": command, "timeout_millis": 60000}}), ".federated", BaseInfo{Kind: "external_account", Source: "executable", Account: pool}},
 		"AWS":                   {external(object{"environment_id": "aws1", "url": p.url + "/aws/creds", "region_url": p.url + "/aws/region", "imdsv2_session_token_url": p.url + "/aws/token", "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15"}, "subject_token_type", "urn:ietf:params:aws:token-type:aws4_request"), ".federated", BaseInfo{Kind: "external_account", Source: "aws", Account: pool}},
 		"a file, impersonating": {external(file, "service_account_impersonation_url", publicImpersonation), ".impersonated", BaseInfo{Kind: "external_account", Source: "file", Account: agentEmail}},
 		"no token URL":          {external(file, "token_url", ""), ".federated", BaseInfo{Kind: "external_account", Source: "file", Account: pool}},
@@ -425,7 +425,11 @@ func TestTheCredentialFileIsFollowed(t *testing.T) {
 	if got := next(); got != baseMarker+".impersonated" {
 		t.Errorf("got %q after the change", got)
 	}
-	if err := os.WriteFile(path, []byte(`{"type":`), 0o600); err != nil {
+	// As a whole: a file that is emptied and then written may be looked at in between, and would be another twice.
+	if err := os.WriteFile(path+".new", []byte(`{"type":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 	if got := next(); got != baseMarker+".impersonated" {
@@ -455,7 +459,7 @@ func TestCredentialFilesThatBringNoToken(t *testing.T) {
 	}
 	file := external(object{"file": tokenFile})
 	run := func(t *testing.T, answer string) object {
-		return external(object{"executable": object{"command": executable(t, answer), "timeout_millis": 5000}})
+		return external(object{"executable": object{"command": executable(t, answer), "timeout_millis": 60000}})
 	}
 	on := func(path string, answer func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {

@@ -149,7 +149,7 @@ func TestCallsGoThroughTheProxyOfTheEnvironment(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestChildOfTheProxyTest$", "-test.v")
-	child.Env = append(os.Environ(), childVariable+"="+ca, "HTTPS_PROXY="+proxy.URL, "HTTP_PROXY="+proxy.URL, "NO_PROXY=",
+	child.Env = append(os.Environ(), childVariable+"="+ca, "HTTPS_PROXY="+proxy.URL, "HTTP_PROXY="+proxy.URL, "NO_PROXY=", "no_proxy=",
 		childVariable+"_SUBJECT="+f.sts.sign().Reveal())
 	if output, err := child.CombinedOutput(); err != nil {
 		t.Fatalf("%v:\n%s", err, output)

@@ -306,7 +306,7 @@ func TestCredentialSourcesThatHang(t *testing.T) {
 			if token, err := base(ctx); err == nil || token != (Token{}) {
 				t.Errorf("got %v, %v", token, err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second { // of the real clock, on a machine that may be busy
 				t.Errorf("it took %v", took)
 			}
 			writer, err := os.OpenFile(test.release, os.O_RDWR, 0) // lets what hangs end

@@ -236,7 +236,11 @@ func TestRotationUnderLoadOverSockets(t *testing.T) {
 					kind = 1 - kind
 					continue
 				}
+				begin := time.Now()
 				_, err := v.Verify(t.Context(), tokens[kind], now)
+				if reasonOf(t, err) == IssuerUnavailable && time.Since(begin) >= maxWait {
+					continue // the machine is so busy that the fetch took longer than a token waits: it comes again
+				}
 				if err != nil && valid.Load()&(1<<kind) != 0 {
 					t.Errorf("token %d: %v", kind, err)
 					return

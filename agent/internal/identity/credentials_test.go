@@ -198,6 +198,7 @@ func TestIssuersAreAskedAboutTokens(t *testing.T) {
 		Issuer{Name: "corp", URL: "https://idp.example", Audiences: []string{"vertex"}, JWKS: keys, Introspection: &asked},
 		Issuer{Name: "plain", URL: "https://plain.example", Audiences: []string{"vertex"}, JWKS: keys, Introspection: &plain},
 	)
+	askPatiently(v)
 	sign := func(iss string, pairs ...any) string {
 		return compact("ES256", p256Private(), `{"alg":"ES256","kid":"k"}`, goodClaims(iss).with(pairs...).String())
 	}
@@ -249,6 +250,7 @@ func TestOpaqueTokensOfClients(t *testing.T) {
 		Name: "corp", URL: "https://idp.example", Audiences: []string{"vertex"}, Subject: "client_id", Introspection: &asked,
 		JWKS: []byte(jwks(jwk(p256Private(), "k"))),
 	})
+	askPatiently(v)
 	for name, c := range map[string]struct {
 		answer object
 		want   Reason

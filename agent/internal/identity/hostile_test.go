@@ -129,15 +129,18 @@ func TestNoTokenTakesLongToRefuse(t *testing.T) {
 	v := fuzzVerifier(t)
 	for _, value := range []string{`3e-324`, `9007199254740993.0`, `1090544144181609348671888949248`, `{"":0}`, `{"":{"":{"":{"":0}}}}`, `[[[[[]]]]]`, `"\ud83d\ude00"`, `0`} {
 		token := forged(goodHeader("ES256").String(), filled(value), make([]byte, 64))
+		const bound = 12 * time.Millisecond
 		best := time.Hour
-		for range 10 {
+		for range 100 { // one that nothing came between is enough
 			begin := time.Now()
 			if _, err := v.Verify(t.Context(), bearerOf(token), now); err == nil {
 				t.Fatal("accepted")
 			}
-			best = min(best, time.Since(begin))
+			if best = min(best, time.Since(begin)); best <= bound {
+				break
+			}
 		}
-		if best > 12*time.Millisecond {
+		if best > bound {
 			t.Errorf("a token full of %s takes %v", value, best)
 		}
 	}
@@ -195,6 +198,7 @@ func TestHeaderDoesNotChangeWhatAKeyIsFor(t *testing.T) {
 		source.Name, source.URL, source.Audiences = "corp", "https://idp.example", []string{"vertex"}
 		source.Algorithms = []string{"RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"}
 		v := newVerifier(t, options(t), source)
+		spendCooldown(t, v, source.URL)
 		for _, c := range []struct {
 			algorithm, kid string
 			key            any

@@ -32,7 +32,9 @@ func startReceiver(t *testing.T) *receiver {
 		}
 		t.Skipf("NOT RUN: otlp: not installed: `make otlp` builds it where its modules can be had")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// An address of this process: on 127.0.0.1 another one might take the port meanwhile.
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x3f, pid>>8&0xff, pid&0xff))
 	if err != nil {
 		t.Fatal(err)
 	}

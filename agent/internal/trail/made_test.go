@@ -21,28 +21,30 @@ var day = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 // at returns a time so many seconds later.
 func at(seconds int) time.Time { return day.Add(time.Duration(seconds) * time.Second) }
 
-// keeper is a sink in memory.
-type keeper struct{ strings.Builder }
-
-func (*keeper) Close() error { return nil }
-
-// text writes lines with the log itself.
+// text writes lines with the log itself, which waits as long as a machine that is busy may need.
 func text(t testing.TB, lines ...audit.Line) string {
 	t.Helper()
-	var kept keeper
-	log := audit.New(&kept)
+	path := filepath.Join(t.TempDir(), "made")
+	log, err := audit.OpenWith(audit.Options{Path: path, Patience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 1)
 	for _, l := range lines {
-		log.Append(l, func(err error) {
-			if err != nil {
-				t.Error(err)
-			}
-		})
+		log.Append(l, func(err error) { told <- err })
 		log.Flush()
+		if err := <-told; err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return kept.String()
+	kept, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(kept)
 }
 
 // write writes a file into a folder of the test.
