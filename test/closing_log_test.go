@@ -124,7 +124,7 @@ func (l *haproxyLog) take(text string) {
 // line waits for a line of the request.
 func (l *haproxyLog) line(id string) map[string]any {
 	l.t.Helper()
-	for deadline := time.After(10 * time.Second); ; {
+	for deadline := time.After(30 * time.Second); ; {
 		if all := l.seen[id]; len(all) > 0 {
 			return all[0]
 		}
@@ -277,7 +277,7 @@ func abortedByTheCaller(t *testing.T, s *sandbox.Sandbox, l *haproxyLog, p sandb
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	gate := make(chan struct{})
-	chunks := slices.Concat([]string{"one", "two"}, slices.Repeat([]string{"more"}, 100))
+	chunks := slices.Concat([]string{"one", "two"}, slices.Repeat([]string{"more"}, 1000))
 	res, _ := begin(ctx, t, s, p, gate, fake.Script{Chunks: chunks, Interval: 10 * time.Millisecond})
 	defer s.World.Vertex.Play(fake.Script{})
 	cancel()

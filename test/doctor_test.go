@@ -136,6 +136,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\d+s old, wanted again in \w+`), "0s old, wanted again in N"},
 	{regexp.MustCompile(`digest [0-9a-f]{12}`), "digest D"},
 	{regexp.MustCompile(`for 9m\d+s`), "for 10m"},
+	{regexp.MustCompile(`for (30m|29m5)\ds of`), "for 30m of"}, // expiries are in whole seconds
 	{regexp.MustCompile(`stream ID \d`), "stream ID N"},
 }
 

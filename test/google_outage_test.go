@@ -39,7 +39,7 @@ func TestGoogleIsDownForLongerThanTokensLive(t *testing.T) {
 		switch {
 		case shot.Status != http.StatusServiceUnavailable || shot.Reason != "CREDENTIAL_UNAVAILABLE":
 			t.Errorf("a call got %s, want an explicit 503", shot)
-		case shot.Ended.Before(down.Add(life / 4)): // at least as long were the tokens good for that were at hand
+		case shot.Ended.Before(down.Add(life / 5)): // at least as long were the tokens good for that were at hand
 			t.Errorf("a call was refused %v after Google went down", shot.Ended.Sub(down))
 		}
 	}

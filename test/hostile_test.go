@@ -119,7 +119,7 @@ func hasField(h http.Header, name string) bool {
 
 // sendRaw writes the request as it stands, over HTTP/1.1 and TLS, and returns the status of the answer.
 func sendRaw(ctx context.Context, s *sandbox.Sandbox, token string, c hostile) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: s.World.CA.Pool(), NextProtos: []string{"http/1.1"}}}
 	var conn net.Conn

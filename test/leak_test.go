@@ -440,6 +440,13 @@ func plant(t *testing.T, s *sandbox.Sandbox, v *sieve) map[string]bool {
 	if _, err := s.Do(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "HAProxy has logged the call", func() string { // which it does after the answer
+		log, err := os.ReadFile(s.HAProxyLogPath())
+		if err != nil || !bytes.Contains(log, []byte(canary)) {
+			return fmt.Sprintf("not in its log (%v)", err)
+		}
+		return ""
+	})
 	return map[string]bool{"audit.jsonl": true, "haproxy.log": true, "status page": true, "decisions": true}
 }
 

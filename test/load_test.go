@@ -60,7 +60,8 @@ func TestLoadFindsWhatPipeliningDoes(t *testing.T) {
 	onEach(t, slices.DeleteFunc(slices.Clone(haproxySeries()), beforeMux), func(t *testing.T, haproxy string) {
 		s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: smallBuffers, TokenBytes: 2048, AgentFlags: []string{"--spoe.pipelining=on"}})
 		l := startLoad(t, s, 60)
-		l.wait(1000)
+		for l.wait(1000); l.Failed() == 0 && l.Done() < 30_000; l.wait(1000) {
+		}
 		failed := l.stop()
 		l.report(failed)
 		l.refusedExplicitly(failed)

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -217,7 +217,7 @@ var moving = []string{
 
 // answers asks every query until it gives something, while some callers are refused. Those that may give nothing are asked at the end.
 func (p *prometheus) answers(t *testing.T, s *sandbox.Sandbox, l *load, queries []expectation) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var left, rest []expectation
 	for _, m := range moving {
@@ -270,10 +270,6 @@ func (p *prometheus) series(ctx context.Context, t *testing.T, e expectation) in
 // isQuiet checks that Prometheus has evaluated every alert rule and that none fires.
 func (p *prometheus) isQuiet(t *testing.T) {
 	t.Helper()
-	body, err := p.get(t.Context(), "/api/v1/rules")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var answer struct {
 		Data struct {
 			Groups []struct {
@@ -281,9 +277,16 @@ func (p *prometheus) isQuiet(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		t.Fatal(err)
-	}
+	p.until("Prometheus has evaluated every rule", func(ctx context.Context) error {
+		body, err := p.get(ctx, "/api/v1/rules")
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(body, []byte(`"health":"unknown"`)) {
+			return errors.New("some are not evaluated yet")
+		}
+		return json.Unmarshal(body, &answer)
+	})
 	rules := 0
 	for _, g := range answer.Data.Groups {
 		for _, r := range g.Rules {
@@ -329,12 +332,7 @@ func startPrometheus(t *testing.T, s *sandbox.Sandbox, flags []string) *promethe
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := freeAddr(t)
 	var said bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"--config.file=" + filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address, "--log.level=warn"}, flags...)...)

@@ -64,7 +64,7 @@ func TestARevokedTokenOfARealProviderIsRefused(t *testing.T) {
 		}
 		return ""
 	})
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 10*time.Second { // a third of what it is where the policy does not say
 		t.Errorf("the revoked token was taken for another %s", took)
 	}
 	if got, want := asked(limited(t), s, kept), "200 as vx-search"; got != want {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,9 +65,7 @@ func admit(t *testing.T, s *sandbox.Sandbox, policy string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.PolicyDir(), "50-providers.yaml"), []byte(policy), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, filepath.Join(s.PolicyDir(), "50-providers.yaml"), []byte(policy)) // the agent may look at any moment
 	until(t, "the policy is in force", func() string {
 		now, err := s.Ready(t.Context())
 		if err == nil && now.Policy != before.Policy {
@@ -188,7 +185,7 @@ func TestTokensOfARealProvider(t *testing.T) {
 		}
 	})
 	t.Run("a token that expires", func(t *testing.T) {
-		token := robotToken(t, s, o, provider.ES256.For(3*time.Second))
+		token := robotToken(t, s, o, provider.ES256.For(8*time.Second))
 		if got, want := asked(limited(t), s, token), "200 as vx-search"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,7 +151,7 @@ func (in *install) shell(commands string) {
 
 // env is the machine's environment, and the addresses of this test's parties in the place of the real ones.
 func (in *install) env() []string {
-	env := append(os.Environ(), in.world.AgentEnv()...)
+	env := slices.Concat(os.Environ(), sandbox.Unset(), in.world.AgentEnv())
 	env = append(env, "VERTEX_BIND="+in.bind, "VERTEX_CA="+in.world.CA.File(), "VERTEX_UPSTREAM_EUROPE_WEST1="+in.world.Vertex.Addr())
 	return append(env, "VERTEX_CERT="+in.moved("/etc/haproxy/vertex.pem"), "VERTEX_SPOE="+in.moved("/etc/haproxy/vertex-spoe.conf"),
 		"VERTEX_LUA="+in.moved("/etc/haproxy/vertex-usage.lua"),

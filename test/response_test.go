@@ -18,9 +18,9 @@ func TestTheAgentIsToldHowGoogleAnswered(t *testing.T) {
 	onEach(t, haproxySeries(), func(t *testing.T, haproxy string) {
 		for _, all := range []bool{false, true} {
 			t.Run(fmt.Sprintf("all %t", all), func(t *testing.T) {
-				var env []string
+				env := []string{"VERTEX_RESPONSE_TIMEOUT=5s"} // so that the agent is told before the answer is given
 				if all {
-					env = []string{"VERTEX_RESPONSES=all"}
+					env = append(env, "VERTEX_RESPONSES=all")
 				}
 				s := startSandbox(t, sandbox.Options{HAProxy: haproxy, HAProxyEnv: env})
 				call := sandbox.Call{Target: generatePath, Token: callerOf(t, s, "search-eng"), Body: promptBody}

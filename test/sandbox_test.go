@@ -59,7 +59,7 @@ func printedCommands(t *testing.T, out interface{ Read([]byte) (int, error) }) s
 	select {
 	case text := <-found:
 		return text
-	case <-time.After(2 * time.Minute):
+	case <-time.After(5 * time.Minute): // it builds the program first
 		t.Fatal("the commands did not come")
 		return ""
 	}

@@ -49,7 +49,7 @@ func startBrowser(t *testing.T) *browser {
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // t's own ends before the browser is closed
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // t's own ends before the browser is closed
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
@@ -210,6 +210,7 @@ func TestStatusPage(t *testing.T) {
 		delete(o.Accounts, sandbox.Indexer) // one account that cannot be had
 	}})
 	traffic(t, s)
+	untilClosed(t, s) // the page stays as it is now
 	admin := s.AdminURL()
 	var plain string
 	t.Run("it shows what has happened, loads nothing else and complains of nothing", func(t *testing.T) {
@@ -270,7 +271,7 @@ func TestStatusPage(t *testing.T) {
 // testRefresh waits for a decision that was not there when the page was loaded.
 func testRefresh(t *testing.T, b *browser, s *sandbox.Sandbox) {
 	p := b.tab(t)
-	p.do(chromedp.Navigate(s.AdminURL() + "/?refresh=2&subject=latecomers"))
+	p.do(chromedp.Navigate(s.AdminURL() + "/?refresh=5&subject=latecomers"))
 	if got := p.text(); strings.Contains(got, "latecomers@example.com") {
 		t.Fatalf("it is there already:\n%s", got)
 	}
@@ -281,7 +282,7 @@ func testRefresh(t *testing.T, b *browser, s *sandbox.Sandbox) {
 	if _, err := s.Do(t.Context(), sandbox.Call{Target: "/v1/x", Token: token, Body: "{}"}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
 	defer cancel()
 	if err := chromedp.Do(ctx, chromedp.WaitVisible(`//td//bdi[contains(., "latecomers@example.com")]`)); err != nil {
 		t.Fatalf("it does not refresh itself: %v", err)

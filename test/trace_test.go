@@ -103,7 +103,7 @@ func TestTracesOfACall(t *testing.T) {
 		t.Fatalf("got %s", got)
 	}
 	var call, decision span
-	for late := time.After(10 * time.Second); call.Name == "" || decision.Name == ""; {
+	for late := time.After(30 * time.Second); call.Name == "" || decision.Name == ""; {
 		select {
 		case got := <-spans:
 			if got.TraceID != trace {
@@ -116,7 +116,7 @@ func TestTracesOfACall(t *testing.T) {
 				decision = got
 			}
 		case <-late:
-			t.Fatalf("after ten seconds there are %+v and %+v", call, decision)
+			t.Fatalf("after half a minute there are %+v and %+v", call, decision)
 		}
 	}
 	if call.ParentSpanID != parent || decision.ParentSpanID != call.SpanID {

@@ -55,9 +55,9 @@ const usageConfig = `global
 defaults
     mode http
     log unix@%s len 16384 format raw local0
-    timeout connect 2s
-    timeout client 10s
-    timeout server 10s
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
     option http-no-delay
 frontend rig
     bind %s
@@ -198,7 +198,7 @@ func (r *usageRig) get(suffix string, s upstreamScript) string {
 		delete(r.scripts, path)
 		r.mu.Unlock()
 	}()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+path, nil)
 	if err != nil {
@@ -276,7 +276,7 @@ func (r *usageRig) hold(body string, held chan<- struct{}, release <-chan struct
 // logged returns what the log says of the use of a request: "input=1 total=2", without what is unknown.
 func (r *usageRig) logged(path string) string {
 	r.t.Helper()
-	if err := r.lines.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := r.lines.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		r.t.Fatal(err)
 	}
 	buf := make([]byte, 64<<10)

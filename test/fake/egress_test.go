@@ -182,15 +182,9 @@ func TestCloseBreaksTunnelsThatStand(t *testing.T) {
 }
 
 func TestAPartyThatDoesNotListenIsABadGateway(t *testing.T) {
-	ln, err := net.Listen("tcp", loopback)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	e := startEgress(t, map[string]string{"echo.example:443": addr})
+	e := startEgress(t, nil)
+	// The near end of a connection is taken, and so nobody can begin to listen there.
+	e.Route("echo.example:443", dial(t, e.Addr()).LocalAddr().String())
 	got := toEgress(t, &World{Egress: e}, connectEcho)
 	if got.Status != http.StatusBadGateway {
 		t.Errorf("got status %d, want 502", got.Status)

@@ -167,7 +167,7 @@ func TestSTSExchangesAGoodToken(t *testing.T) {
 			if body["issued_token_type"] != TypeAccessToken || body["token_type"] != "Bearer" {
 				t.Errorf("got %v", body)
 			}
-			if left := body["expires_in"].(float64); left < 1790 || left > 1800 {
+			if left := body["expires_in"].(float64); left < 1740 || left > 1800 {
 				t.Errorf("got expires_in %v, want no more than the subject token has left", left)
 			}
 		})

@@ -54,22 +54,39 @@ func StartDex(ctx context.Context, o DexOptions) (*Dex, error) {
 		return nil, fmt.Errorf("start dex: %w", err)
 	}
 	d := &Dex{options: o}
-	config, err := d.configure()
+	// Dex wants to be told its address, which somebody else may have taken before it listens.
+	for range 3 {
+		if err = d.start(ctx, binary); !errors.Is(err, errEnded) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start dex: %w", err)
 	}
-	path := filepath.Join(o.Dir, "dex.json")
-	if err := os.WriteFile(path, config, 0o600); err != nil {
-		return nil, fmt.Errorf("start dex: %w", err)
+	return d, nil
+}
+
+// errEnded is the error of a Dex that ends before it has answered.
+var errEnded = errors.New("it has ended")
+
+// start starts the program at an address of its own, and waits until it answers.
+func (d *Dex) start(ctx context.Context, binary string) error {
+	config, err := d.configure()
+	if err != nil {
+		return err
 	}
-	if d.program, err = start(ctx, filepath.Join(o.Dir, "dex.log"), nil, o.Dir, binary, "serve", path); err != nil {
-		return nil, fmt.Errorf("start dex: %w", err)
+	path := filepath.Join(d.options.Dir, "dex.json")
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		return err
+	}
+	if d.program, err = start(ctx, filepath.Join(d.options.Dir, "dex.log"), nil, d.options.Dir, binary, "serve", path); err != nil {
+		return err
 	}
 	if err := d.wait(ctx); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("start dex: %w%s", err, d.program.said())
+		return fmt.Errorf("%w%s", err, d.program.said())
 	}
-	return d, nil
+	return nil
 }
 
 // configure chooses an address and returns the configuration, which is YAML, and so may be JSON.
@@ -126,6 +143,16 @@ func (d *Dex) wait(ctx context.Context) error {
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("no answer in 30 s"))
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	exited := d.program.exited
+	go func() { // whoever has taken the address may keep a request waiting
+		select {
+		case <-exited:
+			end(errEnded)
+		case <-ctx.Done():
+		}
+	}()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -135,8 +162,6 @@ func (d *Dex) wait(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-d.program.exited:
-			return errors.New("it has ended")
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

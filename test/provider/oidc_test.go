@@ -70,7 +70,7 @@ func startOIDC(t *testing.T) (*OIDC, *fake.CA, *http.Client) {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return o, ca, &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	return o, ca, &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // decoded returns the header and the claims of a JWT.

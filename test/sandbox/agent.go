@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// Unset is the part of the environment of whoever runs this that would lead the agent to other parties than the sandbox's.
+func Unset() []string { return []string{"GOOGLE_APPLICATION_CREDENTIALS=", "NO_PROXY=", "no_proxy="} }
+
 // StartAgent starts the agent with the example's configuration, and waits until it is ready.
 func (s *Sandbox) StartAgent(ctx context.Context) error {
 	listen := s.socket
@@ -30,7 +33,7 @@ func (s *Sandbox) StartAgent(ctx context.Context) error {
 		under = []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}
 	}
 	args = append(slices.Clone(under), args...)
-	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), slices.Concat(s.World.AgentEnv(), s.options.AgentEnv), s.passed, args[0], args[1:]...)
+	p, err := start("vertex-spoa", filepath.Join(s.Dir, "agent.log"), slices.Concat(Unset(), s.World.AgentEnv(), s.options.AgentEnv), s.passed, args[0], args[1:]...)
 	if err != nil {
 		return err
 	}
@@ -54,7 +57,7 @@ func (s *Sandbox) SignalAgent(sig syscall.Signal) error {
 	if err := s.agent.signal(sig); err != nil || sig != syscall.SIGSTOP {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return until(ctx, "the agent has stopped", s.agent.stopped)
 }

@@ -82,8 +82,12 @@ func (s *Sandbox) haproxyLog() string { return filepath.Join(s.Dir, "haproxy.log
 // ReloadHAProxy makes HAProxy start new workers (SIGUSR2), and returns when they have taken over from the old ones, which may still be
 // finishing. The sandbox must have been started with Workers.
 func (s *Sandbox) ReloadHAProxy(ctx context.Context) error {
-	before, err := s.workers(ctx)
-	if err != nil {
+	var before []string
+	if err := until(ctx, "HAProxy tells its workers", func() bool {
+		var err error
+		before, err = s.workers(ctx)
+		return err == nil && len(before) > 0
+	}); err != nil {
 		return err
 	}
 	if err := s.haproxy.signal(syscall.SIGUSR2); err != nil {

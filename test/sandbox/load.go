@@ -175,6 +175,18 @@ func (l *Load) Done() int {
 	return len(l.shots)
 }
 
+// Failed is the number of those that were not answered 200.
+func (l *Load) Failed() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.shots {
+		if s.Status != http.StatusOK {
+			n++
+		}
+	}
+	return n
+}
+
 // Stop ends the load, waits for the calls under way, and returns all.
 func (l *Load) Stop() []Shot {
 	l.cancel()

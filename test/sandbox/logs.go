@@ -49,7 +49,8 @@ func (s *Sandbox) AgentLog() (string, error) {
 	return string(text), err
 }
 
-// readLines returns the JSON lines of a file and leaves out what is no JSON object, such as HAProxy's notices.
+// readLines returns the JSON lines of a file and leaves out what is no JSON object, such as HAProxy's notices, and a last line that is still
+// being written.
 func readLines(path string) ([]map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -57,7 +58,7 @@ func readLines(path string) ([]map[string]any, error) {
 	}
 	var lines []map[string]any
 	for line := range bytes.Lines(text) {
-		if !bytes.HasPrefix(line, []byte("{")) {
+		if !bytes.HasPrefix(line, []byte("{")) || !bytes.HasSuffix(line, []byte("\n")) {
 			continue
 		}
 		var fields map[string]any

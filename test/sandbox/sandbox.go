@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -204,18 +205,24 @@ func (s *Sandbox) openSocket() error {
 	return err
 }
 
-// freePorts returns loopback addresses that nobody listens on at the moment.
+// freePorts returns loopback addresses that nobody listens on at the moment. Somebody else listens on them later, so they are not among
+// those that the kernel gives to whoever asks it for any, on Linux from 32768 on.
 func freePorts(n int) ([]string, error) {
+	const least, most, tries = 15_000, 32_000, 1000
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var last error
+	for range tries {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", least+rand.IntN(most-least)))
 		if err != nil {
-			return nil, err
+			last = err
+			continue
 		}
 		defer l.Close() // all are held until all are found, so that they differ
-		addrs = append(addrs, l.Addr().String())
+		if addrs = append(addrs, l.Addr().String()); len(addrs) == n {
+			return addrs, nil
+		}
 	}
-	return addrs, nil
+	return nil, fmt.Errorf("no %d free ports after %d tries: %w", n, tries, last)
 }
 
 // FreeAddr returns a loopback address that nobody listens on at the moment.
