@@ -262,9 +262,9 @@ func (s *Server) gone(c *conn) {
 // Shutdown drains the server: it leaves the listeners, with what waits on those
 // of [Listen] accepted before, but for a socket of systemd. It goes on to answer
 // what comes, and closes each connection after an answer that leaves nothing
-// under way, or when nothing has come on it for 200 ms; those without a HELLO
-// have as long to say it. When ctx ends it closes all of them and returns its
-// cause.
+// under way, one when HAProxy has closed the one before, or when nothing has come
+// on it for 200 ms; those without a HELLO have as long to say it. When ctx ends
+// it closes all of them and returns its cause.
 //
 // Shutdown returns when the goroutine of each connection has ended, and thus not
 // before a handler that blocks, and when each Serve has. Those that reply later
