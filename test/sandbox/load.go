@@ -101,7 +101,7 @@ func (s *Sandbox) shoot(client *http.Client, i, n int, token string) Shot {
 }
 
 func (s *Sandbox) fire(client *http.Client, trace, token string) (status int, reason string, err error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Second, errors.New("no answer within 10 s"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 30*time.Second, errors.New("no answer within 30 s"))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+generate, strings.NewReader(prompt))
 	if err != nil {
